@@ -1,0 +1,43 @@
+# Each target makes .venv when it is missing; Python 3.11 or later and pip are all it needs.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test test-all lint types imports pytest clean
+
+help:
+	@echo "make demo      generated volumes, cross-validated, with a report in runs/demo"
+	@echo "make test      format, lint, types, import rules and tests (what CI runs)"
+	@echo "make test-all  the same with the slow tests"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("volclass needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(READY)
+	rm -rf runs/demo
+	$(BIN)/volclass train --config quickstart --out runs/demo
+
+test: lint types imports pytest
+
+test-all: lint types imports
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+lint: $(READY)
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+
+types: $(READY)
+	$(BIN)/mypy
+	$(BIN)/mypy tests scripts
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+pytest: $(READY)
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

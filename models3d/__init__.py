@@ -1,0 +1,18 @@
+"""3D networks for the classification of volumes (needs torch only)."""
+
+from .contract import FeatureInfo, StageInfo, VolumeModel
+from .poolformer import PoolFormer3d
+from .reference_weights import convert_reference_state_dict
+from .registry import create_model, list_models
+from .supervision import DeepSupervision
+
+__all__ = [
+    "DeepSupervision",
+    "FeatureInfo",
+    "PoolFormer3d",
+    "StageInfo",
+    "VolumeModel",
+    "convert_reference_state_dict",
+    "create_model",
+    "list_models",
+]

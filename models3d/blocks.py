@@ -1,0 +1,169 @@
+"""MetaFormer blocks and the stages made of them.
+
+Source: Yu et al. 2022, "MetaFormer Is Actually What You Need for Vision", arXiv 2111.11418.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .layers import (
+    DropPath,
+    LayerScale,
+    MixerName,
+    Mlp,
+    NormName,
+    Triple,
+    make_mixer,
+    make_norm,
+)
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """What all blocks of a network share.
+
+    Attributes:
+        mixer: kind of token mixer.
+        pool_window: odd extents of the pooling mixer in voxels along X, Y, Z.
+        norm: kind of norm.
+        layer_scale: first value of the layer scale; ``None`` for no layer scale.
+        dropout: probability of dropping a value inside the MLP, in [0, 1).
+    """
+
+    mixer: MixerName
+    pool_window: Triple
+    norm: NormName
+    layer_scale: float | None
+    dropout: float
+
+
+class ConvEmbed(nn.Module):
+    """Strided convolution to a coarser grid: the stem, and the step between two stages.
+
+    The padding is half of what the kernel exceeds the stride by, rounded up: 2 for the published
+    stem (kernel 7, stride 4), 1 for the published step between stages (kernel 3, stride 2).
+
+    Args:
+        in_dim: number of channels in.
+        out_dim: number of channels out.
+        kernel: extents in voxels along X, Y, Z.
+        stride: strides in voxels along X, Y, Z.
+
+    Attributes:
+        min_size: smallest grid in voxels along X, Y, Z that gives an output.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, kernel: Triple, stride: Triple) -> None:
+        super().__init__()
+        x, y, z = (max(0, (k - s + 1) // 2) for k, s in zip(kernel, stride, strict=True))
+        self.conv = nn.Conv3d(in_dim, out_dim, kernel, stride, padding=(x, y, z))
+        x, y, z = (max(1, k - 2 * p) for k, p in zip(kernel, (x, y, z), strict=True))
+        self.min_size: Triple = (x, y, z)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, in_dim, X, Y, Z)`` to ``(B, out_dim, X', Y', Z')``."""
+        embedded: Tensor = self.conv(x)
+        return embedded
+
+
+class Block(nn.Module):
+    """One MetaFormer block: token mixer and MLP, each normed before and added to its input.
+
+    Args:
+        dim: number of channels.
+        hidden: number of channels inside the MLP.
+        drop_path: probability of dropping a branch, in [0, 1).
+        options: what all blocks share.
+    """
+
+    def __init__(self, dim: int, hidden: int, drop_path: float, options: BlockOptions) -> None:
+        super().__init__()
+        self.norm1 = make_norm(options.norm, dim)
+        self.token_mixer = make_mixer(options.mixer, dim, options.pool_window)
+        self.layer_scale1 = _make_scale(options.layer_scale, dim)
+        self.drop_path1 = DropPath(drop_path)
+        self.norm2 = make_norm(options.norm, dim)
+        self.mlp = Mlp(dim, hidden, options.dropout)
+        self.layer_scale2 = _make_scale(options.layer_scale, dim)
+        self.drop_path2 = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, dim, X, Y, Z)`` to the same shape."""
+        x = x + self.layer_scale1(self.drop_path1(self.token_mixer(self.norm1(x))))
+        x = x + self.layer_scale2(self.drop_path2(self.mlp(self.norm2(x))))
+        return x
+
+
+def _make_scale(init: float | None, dim: int) -> nn.Module:
+    return nn.Identity() if init is None else LayerScale(dim, init)
+
+
+class Stage(nn.Module):
+    """A step to a coarser grid, then blocks.
+
+    Args:
+        downsample: the step; the identity for the first stage.
+        dim: number of channels after the step.
+        hidden: number of channels inside the MLPs.
+        drop_paths: drop path rate of each block; their number is the depth.
+        options: what all blocks share.
+    """
+
+    def __init__(
+        self,
+        downsample: nn.Module,
+        dim: int,
+        hidden: int,
+        drop_paths: Sequence[float],
+        options: BlockOptions,
+    ) -> None:
+        super().__init__()
+        self.grad_checkpointing = False
+        self.downsample = downsample
+        self.blocks = nn.Sequential(*(Block(dim, hidden, rate, options) for rate in drop_paths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, X, Y, Z)`` to ``(B, dim, X', Y', Z')``."""
+        x = self.downsample(x)
+        for block in self.blocks:
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                x = _checkpointed(block, x)
+            else:
+                x = block(x)
+        return x
+
+
+def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _frozen_statistics(block)
+
+    result: Tensor = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    return result
+
+
+@contextmanager
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    # Checkpointing runs the block a second time; without this, that run would also update the
+    # running averages of batch norms a second time. A momentum of 0 keeps the averages and, other
+    # than switching the tracking off, saves the same tensors for backward as the first run.
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm3d)]
+    before = [(norm.momentum, _batches_seen(norm).clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            _batches_seen(norm).copy_(count)
+
+
+def _batches_seen(norm: nn.BatchNorm3d) -> Tensor:
+    # Only batch norms that track nothing have no count; the project builds none of them.
+    assert norm.num_batches_tracked is not None
+    return norm.num_batches_tracked

@@ -1,0 +1,241 @@
+"""PoolFormer for volumes: a MetaFormer whose token mixer is plain average pooling.
+
+Source: Yu et al. 2022, "MetaFormer Is Actually What You Need for Vision", arXiv 2111.11418;
+here with three spatial axes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from .blocks import BlockOptions, ConvEmbed, Stage
+from .contract import FeatureInfo, StageInfo, VolumeModel
+from .heads import MeanHead
+from .layers import MixerName, NormName, PerAxis, Triple, make_norm, to_triple
+
+
+@dataclass(frozen=True)
+class PoolFormerSize:
+    """The numbers that tell one registered size from another.
+
+    Attributes:
+        depths: blocks in each stage.
+        dims: channels of each stage.
+        layer_scale: first value of the layer scale.
+        stem_kernel: extent of the stem in voxels.
+        stem_stride: stride of the stem in voxels.
+    """
+
+    depths: tuple[int, ...]
+    dims: tuple[int, ...]
+    layer_scale: float = 1e-5
+    stem_kernel: int = 7
+    stem_stride: int = 4
+
+
+SIZES: dict[str, PoolFormerSize] = {
+    "t": PoolFormerSize((2, 2, 4, 2), (32, 64, 128, 256), stem_kernel=3, stem_stride=2),
+    "s12": PoolFormerSize((2, 2, 6, 2), (64, 128, 320, 512)),
+    "s24": PoolFormerSize((4, 4, 12, 4), (64, 128, 320, 512)),
+    "s36": PoolFormerSize((6, 6, 18, 6), (64, 128, 320, 512), layer_scale=1e-6),
+    "m36": PoolFormerSize((6, 6, 18, 6), (96, 192, 384, 768), layer_scale=1e-6),
+    "m48": PoolFormerSize((8, 8, 24, 8), (96, 192, 384, 768), layer_scale=1e-6),
+}
+
+
+class PoolFormer3d(VolumeModel):
+    """PoolFormer for batches of volumes ``(B, in_chans, X, Y, Z)``.
+
+    ``*stages, logits = model(x)``. Parameter names are those of timm's 2D ``poolformer_*``. The
+    smallest volume, ``min_size``, follows from the stem: kernel minus twice its padding on each
+    axis, so 3 voxels for the published stem and 1 for the one of size ``t``.
+
+    Args:
+        depths: blocks in each stage, at least 1 each.
+        dims: channels of each stage.
+        in_chans: number of input channels.
+        num_classes: number of logits; 0 gives the pooled features in their place.
+        stem_kernel: extent of the stem convolution in voxels, one number or X, Y, Z.
+        stem_stride: its stride, one number or X, Y, Z.
+        strides: stride of the step between stages: one number for all, or one entry for each
+            step, itself one number or X, Y, Z, as in ``[2, 2, [2, 2, 1]]``.
+        mixer: ``pool`` gives P(n) - n of the normed input n, ``identity`` gives n, ``conv`` a
+            depthwise 3x3x3 convolution of n.
+        pool_window: odd extent of the pooling in voxels, one number or X, Y, Z; for ``pool`` only.
+        norm: ``group`` (one group, as published), ``channel`` or ``batch``.
+        mlp_ratio: width of the MLP in multiples of the stage's channels, one number or one for
+            each stage.
+        layer_scale: first value of the layer scale; ``None`` for no layer scale.
+        drop_path: drop path rate of the last block in [0, 1); it grows linearly from 0 at the
+            first block.
+        dropout: probability of dropping a value inside the MLPs, in [0, 1).
+        head_dropout: probability of dropping a feature before the classifier, in [0, 1).
+        feature_norm: hand out each stage through a norm of its own, in place of raw features.
+
+    Raises:
+        ValueError: an option out of its range, named with its value.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int],
+        dims: Sequence[int],
+        in_chans: int = 1,
+        num_classes: int = 2,
+        *,
+        stem_kernel: PerAxis = 7,
+        stem_stride: PerAxis = 4,
+        strides: int | Sequence[PerAxis] = 2,
+        mixer: MixerName = "pool",
+        pool_window: PerAxis = 3,
+        norm: NormName = "group",
+        mlp_ratio: float | Sequence[float] = 4.0,
+        layer_scale: float | None = 1e-5,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+        head_dropout: float = 0.0,
+        feature_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_sizes(depths, dims, in_chans)
+        for name, rate in (
+            ("drop_path", drop_path),
+            ("dropout", dropout),
+            ("head_dropout", head_dropout),
+        ):
+            _check_rate(name, rate)
+        self.in_chans = in_chans
+        self.num_classes = num_classes
+        self.stem = ConvEmbed(
+            in_chans,
+            dims[0],
+            to_triple(stem_kernel, "stem_kernel"),
+            to_triple(stem_stride, "stem_stride"),
+        )
+        window = to_triple(pool_window, "pool_window")
+        if mixer != "pool" and window != (3, 3, 3):
+            msg = f"pool_window={pool_window!r} has no effect with mixer={mixer!r}: leave it out"
+            raise ValueError(msg)
+        options = BlockOptions(mixer, window, norm, layer_scale, dropout)
+        steps = _stage_strides(strides, len(depths))
+        hidden = _hidden_widths(mlp_ratio, dims)
+        self.stages = _make_stages(depths, dims, steps, hidden, drop_path, options)
+        self.feature_norms = nn.ModuleList(make_norm(norm, d) for d in dims if feature_norm)
+        self.head = MeanHead(dims[-1], num_classes, norm, head_dropout)
+        self.num_features = self.head.num_features
+        self.min_size = self.stem.min_size
+        self.feature_info = _feature_info(dims, to_triple(stem_stride, "stem_stride"), steps)
+
+    def forward_stages(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the raw features of every stage; see ``VolumeModel.forward_stages``."""
+        self.check_volume(x)
+        x = self.stem(x)
+        stages = []
+        for stage in self.stages:
+            x = stage(x)
+            stages.append(x)
+        return tuple(stages)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Classify the last stage; see ``VolumeModel.forward_head``."""
+        result: Tensor = self.head(x, pre_logits=pre_logits)
+        return result
+
+    def normalise_stage(self, index: int, x: Tensor) -> Tensor:
+        """Apply the norm of stage ``index``.
+
+        With ``feature_norm`` every stage has one; without, the last has the norm of the head and
+        the others stay raw.
+        """
+        if len(self.feature_norms) > 0:
+            x = self.feature_norms[index](x)
+        elif index == len(self.stages) - 1:
+            x = self.head.norm(x)
+        return x
+
+    def present_stages(self, stages: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Hand out the stages normed if ``feature_norm`` was chosen, else raw."""
+        if len(self.feature_norms) == 0:
+            return stages
+        return tuple(self.normalise_stage(index, x) for index, x in enumerate(stages))
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the classifier; see ``VolumeModel.reset_classifier``."""
+        self.head.reset(num_classes)
+        self.num_classes = num_classes
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute the activations of each block again in the backward pass."""
+        for stage in self.stages:
+            if isinstance(stage, Stage):
+                stage.grad_checkpointing = enable
+
+
+def _make_stages(
+    depths: Sequence[int],
+    dims: Sequence[int],
+    strides: Sequence[Triple],
+    hidden: Sequence[int],
+    drop_path: float,
+    options: BlockOptions,
+) -> nn.Sequential:
+    total = sum(depths)
+    rates = [drop_path * block / max(1, total - 1) for block in range(total)]
+    stages = nn.Sequential()
+    for index, (depth, dim) in enumerate(zip(depths, dims, strict=True)):
+        downsample = (
+            ConvEmbed(dims[index - 1], dim, (3, 3, 3), strides[index - 1])
+            if index > 0
+            else nn.Identity()
+        )
+        first = sum(depths[:index])
+        rates_here = rates[first : first + depth]
+        stages.append(Stage(downsample, dim, hidden[index], rates_here, options))
+    return stages
+
+
+def _feature_info(dims: Sequence[int], stem: Triple, strides: Sequence[Triple]) -> FeatureInfo:
+    reduction = stem
+    infos = []
+    for index, dim in enumerate(dims):
+        if index > 0:
+            x, y, z = (r * s for r, s in zip(reduction, strides[index - 1], strict=True))
+            reduction = x, y, z
+        infos.append(StageInfo(dim, reduction, f"stages.{index}"))
+    return FeatureInfo(infos)
+
+
+def _stage_strides(strides: int | Sequence[PerAxis], stages: int) -> list[Triple]:
+    entries = [strides] * (stages - 1) if isinstance(strides, int) else strides
+    if len(entries) != stages - 1:
+        msg = f"strides needs {stages - 1} entries for {stages} stages, got {strides!r}"
+        raise ValueError(msg)
+    return [to_triple(entry, "strides") for entry in entries]
+
+
+def _hidden_widths(mlp_ratio: float | Sequence[float], dims: Sequence[int]) -> list[int]:
+    ratios = [mlp_ratio] * len(dims) if isinstance(mlp_ratio, int | float) else mlp_ratio
+    if len(ratios) != len(dims):
+        msg = f"mlp_ratio needs one number, or one for each of {len(dims)} stages: {mlp_ratio!r}"
+        raise ValueError(msg)
+    hidden = [int(dim * ratio) for dim, ratio in zip(dims, ratios, strict=True)]
+    if min(hidden) < 1:
+        msg = f"mlp_ratio={mlp_ratio!r} leaves an MLP without channels"
+        raise ValueError(msg)
+    return hidden
+
+
+def _check_sizes(depths: Sequence[int], dims: Sequence[int], in_chans: int) -> None:
+    if len(depths) == 0 or len(depths) != len(dims) or min(*depths, *dims) < 1:
+        msg = f"depths and dims need one number of at least 1 a stage, got {depths!r}, {dims!r}"
+        raise ValueError(msg)
+    if in_chans < 1:
+        msg = f"in_chans must be at least 1, got {in_chans}"
+        raise ValueError(msg)
+
+
+def _check_rate(name: str, rate: float) -> None:
+    if not 0 <= rate < 1:
+        msg = f"{name} must be at least 0 and below 1, got {rate}"
+        raise ValueError(msg)

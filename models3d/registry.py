@@ -1,0 +1,68 @@
+"""Names of networks and how they are built."""
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+from .contract import VolumeModel
+from .poolformer import SIZES, PoolFormer3d, PoolFormerSize
+
+Builder = Callable[..., VolumeModel]
+
+
+def create_model(
+    name: str, in_chans: int = 1, num_classes: int = 2, **options: object
+) -> VolumeModel:
+    """Build a registered network with fresh weights.
+
+    Args:
+        name: one of ``list_models()``.
+        in_chans: number of input channels.
+        num_classes: number of logits; 0 for a network without a classifier.
+        **options: options of the network; for PoolFormer those of ``PoolFormer3d``, where an
+            option replaces the number of the registered size.
+
+    Raises:
+        ValueError: an unknown name, or an option out of its range.
+        TypeError: an option that the network does not have.
+    """
+    builder = _BUILDERS.get(name)
+    if builder is None:
+        nearest = difflib.get_close_matches(name, _BUILDERS, n=3, cutoff=0.0)
+        msg = f"unknown model {name!r}; nearest names: {', '.join(nearest)}"
+        raise ValueError(msg)
+    known = set(inspect.signature(builder).parameters) - {"in_chans", "num_classes"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        msg = (
+            f"{name} has no option {', '.join(map(repr, unknown))}; "
+            f"its options are {', '.join(sorted(known))}"
+        )
+        raise TypeError(msg)
+    return builder(in_chans=in_chans, num_classes=num_classes, **options)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Give the sorted names that match a shell pattern, such as ``poolformer3d_*``."""
+    return sorted(name for name in _BUILDERS if fnmatchcase(name, pattern))
+
+
+def _poolformer(size: PoolFormerSize) -> Builder:
+    return functools.partial(
+        PoolFormer3d,
+        depths=size.depths,
+        dims=size.dims,
+        layer_scale=size.layer_scale,
+        stem_kernel=size.stem_kernel,
+        stem_stride=size.stem_stride,
+    )
+
+
+# A builder is called with in_chans, num_classes and options by name, and its signature is the
+# list of its options. A builder that needs another library imports it inside its body, so that
+# listing names stays cheap.
+_BUILDERS: dict[str, Builder] = {
+    f"poolformer3d_{name}": _poolformer(size) for name, size in SIZES.items()
+}

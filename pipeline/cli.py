@@ -1,0 +1,217 @@
+"""The console command `volclass`: reads the command line, and shows what became of it.
+
+Heavy libraries are imported inside the verbs, after the arguments are checked, so that help and
+refusals come at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+import pipeline
+
+from .errors import VolclassError
+
+if TYPE_CHECKING:
+    from .config import Config
+
+app = typer.Typer(
+    name="volclass",
+    help="Classify 3D medical volumes, with honest cross-validation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+)
+
+ConfigName = Annotated[
+    str, typer.Option("--config", "-c", help="YAML file, or the name of a shipped config.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", show_default=False)
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+@app.command(epilog="Example: volclass train --config quickstart train.epochs=10 --out runs/demo")
+def train(
+    config: ConfigName,
+    out: Out,
+    overrides: Overrides = None,
+    fold: Annotated[int | None, typer.Option(help="Train this fold only, from 0.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the forecast.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Cross-validate a network on labelled volumes and write a report."""
+    with _refusals(debug):
+        settings = _checked(config, overrides, out, resume=resume)
+        from .crossval import cross_validate
+        from .progress import display
+
+        with display() as shown:
+            folder = cross_validate(settings, out, shown, fold=fold, resume=resume, dry_run=dry_run)
+        if folder is not None:
+            _headline(folder.report)
+
+
+@app.command(epilog="Example: volclass predict runs/demo new_scans/ --out predictions.csv")
+def predict(
+    run: RunArgument,
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Volumes, folders or manifests.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write.")],
+    out_of_fold: Annotated[
+        bool, typer.Option("--out-of-fold", help="Use only models that did not see a case.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Predict volumes with the ensemble of a run's fold models."""
+    with _refusals(debug):
+        from .predict import predict as predict_volumes
+        from .progress import display
+
+        with display() as shown:
+            results = predict_volumes(run, inputs, out, shown, out_of_fold=out_of_fold)
+        seen = sum(item.seen for item in results)
+        typer.echo(f"{len(results)} cases: {out}")
+        if seen and not out_of_fold:
+            typer.echo(
+                f"warning: the run was trained on {seen} of them; "
+                "their predictions are too good. --out-of-fold uses models that did not see them.",
+                err=True,
+            )
+
+
+@app.command(epilog="Example: volclass report runs/demo")
+def report(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder; by default RUN/report.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the report of a run again, from its files alone."""
+    with _refusals(debug):
+        from .reports.page import write_report
+
+        write_report(run, out)
+        _headline(out or run / "report")
+
+
+@app.command(epilog="Example: volclass split --config my.yaml cv.folds=5 --out runs/mine")
+def split(config: ConfigName, out: Out, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Write folds.json into a run folder; `train` obeys it."""
+    with _refusals(debug):
+        settings = _checked(config, overrides, out, resume=False)
+        from .progress import display
+        from .split import split as write_split
+
+        with display() as shown:
+            folds = write_split(settings, out, shown)
+        for number, fold in enumerate(folds.folds):
+            typer.echo(
+                f"fold {number}: {len(fold.train)} train, {len(fold.validation)} validation, "
+                f"{len(fold.test)} test"
+            )
+        typer.echo(f"folds: {out / 'folds.json'}")
+
+
+@app.command(epilog="Example: volclass models 'poolformer3d_*'")
+def models(
+    pattern: Annotated[str, typer.Argument(help="Shell pattern.")] = "*", debug: Debug = False
+) -> None:
+    """List the networks, with parameters and stages."""
+    with _refusals(debug):
+        from .build import describe_models
+
+        for line in describe_models(pattern):
+            typer.echo(line)
+
+
+def _checked(config: str, overrides: list[str] | None, out: Path, *, resume: bool) -> Config:
+    """Everything that can be refused before a heavy library is imported."""
+    from .config_file import load_config
+    from .errors import ConfigError
+    from .storage import check_writable
+
+    settings = load_config(config, overrides or ())
+    if resume and not (out / "config.yaml").is_file():
+        raise ConfigError(
+            "there is no run to resume",
+            where=str(out),
+            why="the folder holds no config.yaml",
+            remedy="leave out --resume, or check --out",
+        )
+    check_writable(out)
+    return settings
+
+
+def _headline(folder: Path) -> None:
+    """Prints the result in one line, and where the page is."""
+    from .storage import read_json
+
+    summary = read_json(folder / "metrics.json")
+    assert isinstance(summary, dict)
+    metrics = summary["metrics"]
+    assert isinstance(metrics, dict)
+    for name in ("auroc", "accuracy"):
+        metric = metrics[name]
+        assert isinstance(metric, dict)
+        if metric["estimate"] is None:
+            typer.echo(f"{name}: not defined")
+            continue
+        low, high = metric["low"], metric["high"]
+        interval = "" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
+        typer.echo(f"{name}: {metric['estimate']:.3f}{interval}")
+    typer.echo(f"{summary['cases']} cases of {summary['patients']} patients")
+    typer.echo(f"report: {folder / 'index.html'}")
+
+
+@contextmanager
+def _refusals(debug: bool) -> Iterator[None]:
+    """Shows a user's mistake as one message, and ends with its exit code."""
+    try:
+        yield
+    except VolclassError as error:
+        if debug:
+            raise
+        typer.echo(f"volclass: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("volclass: interrupted", err=True)
+        raise typer.Exit(130) from None
+
+
+def _refuse_namesakes() -> None:
+    """Another distribution's `pipeline` would answer in place of ours, now or later."""
+    found = Path(pipeline.__file__ or "").parent
+    if getattr(pipeline, "DISTRIBUTION", None) == "volclass" and found == Path(__file__).parent:
+        return
+    _stop(
+        f"volclass: another distribution provides 'pipeline'\n  where: {found}\n"
+        "  what to do: install volclass into a virtual environment of its own"
+    )
+
+
+def _stop(message: str) -> NoReturn:
+    sys.stderr.write(message + "\n")
+    raise SystemExit(2)
+
+
+def main(verb: str | None = None) -> None:
+    """Entry of the console command, and of the scripts, which are its verbs."""
+    _refuse_namesakes()
+    arguments = sys.argv[1:] if verb is None else [verb, *sys.argv[1:]]
+    program: Callable[..., object] = app
+    program(args=arguments, prog_name="volclass")

@@ -1,0 +1,212 @@
+"""Reads a configuration: a YAML file, at most one base below it, and `section.key=value` overrides.
+
+All problems are reported together, each with its whole key; no text of a config is ever executed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import yaml
+from pydantic import BaseModel, JsonValue, ValidationError
+from yaml.nodes import MappingNode, Node
+
+from .config import PATH_KEYS, Config
+from .errors import ConfigError
+
+Tree = dict[str, JsonValue]
+
+
+class _SafeLoader(yaml.SafeLoader):
+    """YAML's safe loader, without aliases and repeated keys, and with `1e-3` as a number."""
+
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not understood here")
+        return super().compose_node(parent, index)
+
+    def construct_unique(self, node: MappingNode) -> Tree:
+        keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        if repeated:
+            raise yaml.YAMLError(f"the key {repeated[0]} stands twice")
+        values = [self.construct_object(value, deep=True) for _, value in node.value]
+        return dict(zip(keys, values, strict=True))
+
+
+_SafeLoader.add_constructor("tag:yaml.org,2002:map", _SafeLoader.construct_unique)
+# YAML 1.1, which PyYAML speaks, wants a dot and a signed exponent; people write 1e-3.
+_SafeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def shipped_configs() -> Path:
+    """Folder of the configs that travel with the package."""
+    package = Path(__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
+    """Reads and checks a configuration.
+
+    Args:
+        source: Path of a YAML file, or the name of a shipped config such as `quickstart`
+            or `volumes/mr_patches`.
+        overrides: `section.key=value`, the value in YAML; paths relative to the working folder.
+
+    Raises:
+        ConfigError: The file is missing or not YAML, or keys or values are not valid.
+    """
+    tree = _load_tree(_find(source), ())
+    for override in overrides:
+        _apply(tree, override)
+    return validate(tree, source)
+
+
+def validate(tree: Mapping[str, JsonValue], source: str) -> Config:
+    """Turns nested mappings into a `Config`; `source` is named in the message.
+
+    Raises:
+        ConfigError: Keys or values are not valid; all of them are listed.
+    """
+    try:
+        # By way of JSON: strict types, yet a list may stand for a tuple.
+        return Config.model_validate_json(json.dumps(tree, default=str))
+    except ValidationError as error:
+        problems = [_problem(cast("Mapping[str, object]", item)) for item in error.errors()]
+        raise ConfigError(
+            problems[0] if len(problems) == 1 else f"{len(problems)} settings are not valid",
+            where=source,
+            why=None if len(problems) == 1 else "".join(f"\n    - {text}" for text in problems),
+            remedy="configs/base.yaml shows every key with its meaning",
+        ) from None
+
+
+def config_tree(config: Config, folder: Path) -> Tree:
+    """The configuration as plain mappings, with paths relative to `folder`."""
+    tree = cast("Tree", json.loads(config.model_dump_json()))
+    for section, key in PATH_KEYS:
+        part = cast("Tree", tree[section])
+        if part[key] is not None:
+            part[key] = os.path.relpath(str(part[key]), folder)
+    return tree
+
+
+def config_text(config: Config, folder: Path) -> str:
+    """The configuration as YAML that `load_config` reads back from a file in `folder`."""
+    return yaml.safe_dump(config_tree(config, folder), sort_keys=False, allow_unicode=True)
+
+
+def _find(source: str) -> Path:
+    path = Path(source)
+    shipped = shipped_configs() / f"{source.removesuffix('.yaml')}.yaml"
+    if path.is_file():
+        return path
+    if not path.is_absolute() and shipped.is_file():
+        return shipped
+    root = shipped_configs()
+    names = [str(file.relative_to(root).with_suffix("")) for file in sorted(root.rglob("*.yaml"))]
+    raise ConfigError(
+        f"there is no config {source}",
+        why="it is neither a file nor the name of a shipped config",
+        remedy=f"shipped are: {', '.join(names)}",
+    )
+
+
+def _load_tree(path: Path, seen: tuple[Path, ...]) -> Tree:
+    if path.resolve() in seen:
+        raise ConfigError("a config cannot be its own base", where=str(path))
+    tree = _parse(path)
+    base = tree.pop("base", None)
+    _anchor(tree, path.parent)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise ConfigError("base must be one file name", where=str(path))
+    beside = path.parent / base
+    start = beside if beside.is_file() else _find(base)
+    return _merged(_load_tree(start, (*seen, path.resolve())), tree)
+
+
+def _parse(path: Path) -> Tree:
+    try:
+        loader = _SafeLoader(path.read_text(encoding="utf-8"))
+        tree = loader.get_single_data()
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError("cannot read the config", where=str(path), why=str(error)) from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError("a config is a mapping of sections", where=str(path))
+    return cast("Tree", tree)
+
+
+def _anchor(tree: Tree, folder: Path) -> None:
+    """Makes the paths of a tree absolute, relative to the folder where they were written."""
+    for section, key in PATH_KEYS:
+        part = tree.get(section)
+        if isinstance(part, dict) and isinstance(part.get(key), str):
+            part[key] = str((folder / cast("str", part[key])).resolve())
+
+
+def _merged(base: Tree, tree: Tree) -> Tree:
+    result = dict(base)
+    for key, value in tree.items():
+        old = result.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        result[key] = _merged(cast("Tree", old), cast("Tree", value)) if both else value
+    return result
+
+
+def _apply(tree: Tree, override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise ConfigError(
+            f"{override!r} is not an override", remedy="write section.key=value, e.g. train.lr=1e-3"
+        )
+    try:
+        value = cast("JsonValue", _SafeLoader(text).get_single_data())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of {name} is not YAML", why=str(error)) from None
+    change: Tree = {}
+    part = change
+    *sections, key = name.split(".")
+    for section in sections:
+        part[section] = part = {}
+    part[key] = value
+    if name == "data.manifest" and isinstance(tree.setdefault("data", {}), dict):
+        # Naming a manifest is choosing it; nobody should have to say so twice.
+        cast("Tree", tree["data"])["source"] = "manifest"
+    _anchor(change, Path.cwd())
+    tree.update(_merged(tree, change))
+
+
+def _problem(item: Mapping[str, object]) -> str:
+    location = [str(part) for part in cast("tuple[object, ...]", item["loc"])]
+    key = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, list(all_keys(Config)), n=1, cutoff=0.5)
+        return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else "")
+    message = str(item["msg"]).removeprefix("Value error, ")
+    given = item.get("input")
+    shown = "" if isinstance(given, dict) else f" (given: {given!r})"
+    return f"{key}: {message}{shown}" if key else message
+
+
+def all_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All keys of the schema with their sections, e.g. `train.lr`."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        parts = kind if isinstance(kind, tuple) else getattr(kind, "__args__", (kind,))
+        yield prefix + name
+        for part in parts:
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from all_keys(part, f"{prefix}{name}.")

@@ -1,0 +1,1 @@
+"""From a manifest to checked cases, frozen folds and cached, augmented volumes."""

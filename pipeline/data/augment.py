@@ -1,0 +1,112 @@
+"""Random steps on training volumes, each case's a function of (seed, epoch, case)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from monai.transforms import (
+    Compose,
+    RandAdjustContrastd,
+    RandAffined,
+    RandFlipd,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandRotate90d,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+)
+from torch import Tensor
+
+from ..config import AugmentConfig, PreprocessConfig
+from ..seeds import derived_seed
+
+Result = TypeVar("Result")
+
+#: Augments a volume (C, X, Y, Z), given the seed of this case in this epoch.
+Augmentation = Callable[[Tensor, int], Tensor]
+
+
+def quarter_turn_planes(preprocess: PreprocessConfig) -> list[tuple[int, int]]:
+    """Pairs of axes that a quarter turn may exchange: same size and, where known, same spacing."""
+    spacing = preprocess.spacing or (1.0, 1.0, 1.0)
+    grid = list(zip(preprocess.size, spacing, strict=True))
+    return [(a, b) for a, b in itertools.combinations(range(3), 2) if grid[a] == grid[b]]
+
+
+def augmentation(config: AugmentConfig, preprocess: PreprocessConfig) -> Augmentation:
+    """The random chain; the same seed gives the same bits in any process and any order."""
+    steps = [*_spatial_steps(config, preprocess), *_grey_steps(config)]
+    chain: Any = Compose(steps)
+
+    def augment(volume: Tensor, seed: int) -> Tensor:
+        chain.set_random_state(seed=seed)
+        result = chain({"image": volume})["image"]
+        plain: Tensor = result.as_tensor() if hasattr(result, "as_tensor") else result
+        return plain.contiguous()
+
+    return augment
+
+
+def augmentation_seed(seed: int, epoch: int, case_id: str) -> int:
+    """Seed of a case in an epoch."""
+    return derived_seed(seed, "augment", epoch, case_id)
+
+
+def _spatial_steps(config: AugmentConfig, preprocess: PreprocessConfig) -> list[Any]:
+    steps: list[Any] = []
+    if config.flip > 0:
+        steps += [RandFlipd("image", config.flip, spatial_axis=axis) for axis in range(3)]
+    if config.rotate90 > 0:
+        planes = quarter_turn_planes(preprocess)
+        steps += [
+            RandRotate90d("image", config.rotate90, spatial_axes=plane, lazy=False)
+            for plane in planes
+        ]
+    if config.affine.probability > 0:
+        angle, scale = math.radians(config.affine.degrees), config.affine.scale
+        steps.append(
+            RandAffined(
+                "image",
+                prob=config.affine.probability,
+                rotate_range=(angle,) * 3,
+                scale_range=(scale,) * 3,
+                mode="bilinear",
+                padding_mode="border",
+            )
+        )
+    return steps
+
+
+def _grey_steps(config: AugmentConfig) -> list[Any]:
+    steps: list[Any] = []
+    if config.blur > 0:
+        sigma = (0.25, 1.0)
+        steps.append(
+            RandGaussianSmoothd(
+                "image", prob=config.blur, sigma_x=sigma, sigma_y=sigma, sigma_z=sigma
+            )
+        )
+    if config.noise > 0:
+        steps.append(RandGaussianNoised("image", prob=config.noise, std=0.1))
+    if config.intensity > 0:
+        steps.append(RandScaleIntensityd("image", factors=0.1, prob=config.intensity))
+        steps.append(RandShiftIntensityd("image", offsets=0.1, prob=config.intensity))
+    if config.gamma > 0:
+        steps.append(RandAdjustContrastd("image", prob=config.gamma, gamma=(0.7, 1.5)))
+    return steps
+
+
+def single_threaded(work: Callable[[], Result]) -> Result:
+    """Runs work with one thread, as loading processes do, so that it gives their bits."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return work()
+    torch.set_num_threads(1)
+    try:
+        return work()
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,120 @@
+"""Preprocessed volumes on disk: found by content, checked when read, rebuilt when damaged.
+
+An entry's name is the hash of the voxels, the preprocessing and the library versions, so a change
+of any of them is a miss. A second, small index maps (path, size, time of change) of a source file
+to the hash of its voxels, so that starting again opens no source file at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import safetensors
+import torch
+from pydantic import JsonValue
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from ..errors import StorageError
+from ..storage import make_folder, sha256, write_bytes, write_json
+
+_DIGEST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CachedVolume:
+    """A preprocessed volume.
+
+    Attributes:
+        image: (C, X, Y, Z) float32, RAS+.
+        spacing: Voxel size in mm along x, y, z.
+        content: SHA-256 of the source's decoded voxels and geometry.
+    """
+
+    image: Tensor
+    spacing: tuple[float, float, float]
+    content: str
+
+
+class VolumeCache:
+    """Entries of one kind of preprocessing in a cache folder that runs may share.
+
+    Args:
+        folder: The cache folder; made with mode 0700, for it holds images.
+        preprocessing: What `preprocessing_key` says.
+    """
+
+    def __init__(self, folder: Path, preprocessing: str) -> None:
+        self.folder = make_folder(folder, mode=0o700)
+        self._preprocessing = preprocessing
+
+    def content_of(self, source: Path) -> str | None:
+        """The known content hash of a source file that has not changed since, or None."""
+        try:
+            entry = json.loads(self._index_path(source).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if not isinstance(entry, dict) or entry.get("stamp") != _stamp(source):
+            return None
+        content = entry.get("content")
+        return content if isinstance(content, str) else None
+
+    def load(self, content: str) -> CachedVolume | None:
+        """Reads an entry; a missing, damaged or foreign one is None and will be rebuilt."""
+        try:
+            stored = self._entry_path(content).read_bytes()
+        except OSError:
+            return None
+        digest, payload = stored[:_DIGEST], stored[_DIGEST:]
+        if digest != sha256(payload).encode():
+            return None
+        try:
+            tensors: Mapping[str, Tensor] = tensors_from_bytes(payload)
+        except safetensors.SafetensorError:
+            return None
+        spacing = cast("tuple[float, float, float]", tuple(tensors["spacing"].tolist()))
+        return CachedVolume(tensors["image"], spacing, content)
+
+    def has(self, content: str) -> bool:
+        """Whether an entry exists; its soundness shows when it is read."""
+        return self._entry_path(content).is_file()
+
+    def store(self, source: Path, volume: CachedVolume) -> None:
+        """Writes an entry and the index of its source; both appear complete or not at all.
+
+        Raises:
+            StorageError: The disk is full or the folder is not writable.
+        """
+        spacing = torch.tensor(volume.spacing, dtype=torch.float64)
+        payload = tensors_to_bytes({"image": volume.image, "spacing": spacing})
+        path = self._entry_path(volume.content)
+        make_folder(path.parent, mode=0o700)
+        write_bytes(path, sha256(payload).encode() + payload)
+        self.remember(source, volume.content)
+
+    def remember(self, source: Path, content: str) -> None:
+        """Notes the content hash of a source file as it is now."""
+        path = self._index_path(source)
+        make_folder(path.parent, mode=0o700)
+        write_json(path, {"stamp": _stamp(source), "content": content})
+
+    def _entry_path(self, content: str) -> Path:
+        name = sha256(f"{content}\n{self._preprocessing}".encode())
+        return self.folder / "volumes" / name[:2] / f"{name[2:]}.volume"
+
+    def _index_path(self, source: Path) -> Path:
+        name = sha256(str(source.resolve()).encode())
+        return self.folder / "index" / name[:2] / f"{name[2:]}.json"
+
+
+def _stamp(source: Path) -> list[JsonValue]:
+    try:
+        status = source.stat()
+    except OSError as error:
+        raise StorageError("a volume vanished", where=source.name, why=error.strerror) from None
+    return [status.st_size, status.st_mtime_ns]

@@ -1,0 +1,193 @@
+"""Batches of volumes: augmented for training, as they are for evaluation."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..batches import Batch, LoadedStep
+from ..errors import VolclassError
+from .augment import Augmentation, augmentation_seed, single_threaded
+from .cases import Case
+from .order import TrainingOrder
+from .volumes import VolumeStore
+
+#: (epoch, index of the case): all that a loading process needs to know.
+Request = tuple[int, int]
+
+
+class VolumeDataset(Dataset[Batch]):
+    """Volumes by `(epoch, index)`; without augmentation the epoch does not matter.
+
+    Args:
+        cases: The cases, in the order that indices refer to.
+        contents: Content hash by case id.
+        classes: Class names in order; a case's label is its place here.
+        store: Where volumes come from.
+        augment: The random chain, or None.
+        seed: Of the run and fold.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        contents: Mapping[str, str],
+        classes: Sequence[str],
+        store: VolumeStore,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.cases = list(cases)
+        self._contents = [contents[case.case_id] for case in cases]
+        places = {name: place for place, name in enumerate(classes)}
+        self.labels = [-1 if case.label is None else places[case.label] for case in cases]
+        self._store = store
+        self._augment = augment
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, request: Request) -> Batch:
+        epoch, index = request
+        return {
+            "image": single_threaded(lambda: self._image(epoch, index)),
+            "label": torch.tensor(self.labels[index]),
+            "index": torch.tensor(index),
+        }
+
+    def _image(self, epoch: int, index: int) -> Tensor:
+        case = self.cases[index]
+        image = self._store.fetch_known(case, self._contents[index]).image
+        if self._augment is None:
+            return image
+        return self._augment(image, augmentation_seed(self._seed, epoch, case.case_id))
+
+
+def training_steps(
+    dataset: VolumeDataset,
+    order: TrainingOrder,
+    *,
+    start: int,
+    epochs: int,
+    workers: int,
+    rank: int = 0,
+    processes: int = 1,
+) -> Iterator[LoadedStep]:
+    """Loads every step from `start` to the end of training as one stream.
+
+    One stream, not one an epoch: loading goes on while the loop validates.
+
+    Args:
+        dataset: The training volumes.
+        order: Which cases come when.
+        start: First step, counted from 0 over all epochs.
+        epochs: Number of epochs in all.
+        workers: Loading processes; any number gives the same bits.
+        rank: This process.
+        processes: All processes; each takes its share of every batch.
+    """
+    plans = list(order.from_step(start, epochs))
+    requests = [
+        [(plan.epoch, index) for index in batch[rank::processes]]
+        for plan in plans
+        for batch in plan.batches
+    ]
+    loader = iter(Batches(dataset, requests, workers))
+    for plan in plans:
+        yield LoadedStep(plan, list(islice(loader, len(plan.batches))))
+
+
+def evaluation_batches(
+    dataset: VolumeDataset,
+    batch_size: int,
+    workers: int,
+    rank: int = 0,
+    processes: int = 1,
+) -> Batches:
+    """Every case once, in order, without augmentation; each process takes its share."""
+    share = range(len(dataset))[rank::processes]
+    requests = [
+        [(0, index) for index in share[first : first + batch_size]]
+        for first in range(0, len(share), batch_size)
+    ]
+    return Batches(dataset, requests, workers)
+
+
+class Batches:
+    """Batches of the requested cases, loaded ahead by worker processes; can be walked again.
+
+    Args:
+        dataset: The volumes.
+        requests: What each batch holds.
+        workers: Loading processes; 0 loads in this one.
+    """
+
+    def __init__(
+        self, dataset: VolumeDataset, requests: Sequence[list[Request]], workers: int
+    ) -> None:
+        self._loader: DataLoader[Batch | VolclassError] = DataLoader(
+            _Tolerant(dataset),
+            batch_sampler=_Requests(requests),
+            collate_fn=_collate,
+            num_workers=min(workers, len(requests)),
+            worker_init_fn=_start_worker,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if isinstance(batch, VolclassError):
+                raise batch
+            yield batch
+
+
+class _Tolerant(Dataset["Batch | VolclassError"]):
+    """Hands a refusal on as a value: as an exception it would lose its parts between processes."""
+
+    def __init__(self, dataset: VolumeDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, request: Request) -> Batch | VolclassError:
+        try:
+            return self._dataset[request]
+        except VolclassError as error:
+            return error
+
+
+class _Requests(Sampler[list[Request]]):
+    def __init__(self, batches: Sequence[list[Request]]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+def _collate(items: list[Batch | VolclassError]) -> Batch | VolclassError:
+    cases: list[Batch] = []
+    for item in items:
+        if isinstance(item, VolclassError):
+            return item
+        cases.append(item)
+    return {
+        "image": torch.stack([case["image"] for case in cases]),
+        "label": torch.stack([case["label"] for case in cases]),
+        "index": torch.stack([case["index"] for case in cases]),
+    }
+
+
+def _start_worker(_: int) -> None:
+    # Both signals may reach the whole process group; the main process alone decides what to do.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

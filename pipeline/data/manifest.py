@@ -1,0 +1,335 @@
+"""The user's table becomes checked cases, or one message that lists all that is wrong with it.
+
+No volume is opened and torch is not imported, so a mistake is reported within a second.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..config import DataConfig
+from ..errors import ConfigError, DataError
+from .cases import Case
+from .manifest_columns import Table, find_columns, nearest_name, read_table
+
+_SHOWN = 20
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A table whose rows are all usable.
+
+    Attributes:
+        cases: Sorted by case_id.
+        columns: Canonical name -> the header that was taken for it.
+        path: The file.
+        separator: `comma`, `tab` or `semicolon`.
+        covariates: Columns that no part of the pipeline knows.
+        patients_assumed: No patient column: each case counts as a patient of its own.
+    """
+
+    cases: tuple[Case, ...]
+    columns: dict[str, str]
+    path: Path
+    separator: str = "comma"
+    covariates: tuple[str, ...] = ()
+    patients_assumed: bool = False
+
+    def notes(self) -> list[str]:
+        """What was understood, and what had to be assumed, in lines to print."""
+        taken = [
+            name if name == column else f"{name} (column {column!r})"
+            for name, column in self.columns.items()
+        ]
+        lines = [
+            f"{self.path.name}: {len(self.cases)} cases of "
+            f"{len({case.patient_id for case in self.cases})} patients; "
+            f"{self.separator}-separated; read {', '.join(taken)}"
+        ]
+        if self.covariates:
+            lines.append(f"not used: {', '.join(self.covariates)}")
+        if self.patients_assumed:
+            lines.append(
+                "warning: no patient_id column, so every case counts as a patient of its own; "
+                "if a patient has several scans, the result will be too good"
+            )
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of the table: what its known columns hold, as text."""
+
+    line: int
+    cells: dict[str, str]
+    image: Path
+
+    def get(self, column: str) -> str | None:
+        return self.cells.get(column) or None
+
+
+@dataclass(slots=True)
+class _Problems:
+    """Everything wrong so far, by line."""
+
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, line: int, code: str, text: str) -> None:
+        self.found.append((line, f"line {line}: {code}: {text}"))
+
+    def refuse(self, path: Path) -> None:
+        if not self.found:
+            return
+        count = len(self.found)
+        listed = [text for _, text in sorted(self.found, key=lambda item: item[0])[:_SHOWN]]
+        if count > _SHOWN:
+            listed.append(f"... and {count - _SHOWN} more, {count} in all")
+        raise DataError(
+            f"the manifest {path.name} has {count} problem{'s' if count > 1 else ''}",
+            where=str(path),
+            why="".join(f"\n    {text}" for text in listed),
+            remedy="correct these lines and start again",
+        )
+
+
+def read_manifest(data: DataConfig, labels_required: bool = True) -> Manifest:
+    """Reads and checks `data.manifest`; all cells are text, `001` and `NA` stay what they are.
+
+    Args:
+        data: Where the manifest is, and what its paths are relative to.
+        labels_required: False for prediction: labels may be missing and are not judged.
+
+    Raises:
+        ConfigError: `data.manifest` is not set.
+        DataError: The manifest is refused; all problems are listed.
+    """
+    if data.manifest is None:
+        raise ConfigError("no manifest is named", where="data.manifest", remedy="set it to a CSV")
+    path = Path(data.manifest)
+    root = Path(data.root) if data.root is not None else path.parent
+    problems = _Problems()
+    try:
+        table = read_table(path)
+        columns = find_columns(table.header, ("image", "label") if labels_required else ("image",))
+    except DataError as error:
+        error.where = error.where or str(path)
+        raise
+    rows = list(_rows(table, columns, root, problems))
+    _check_images(rows, root, data.allow_outside_root, problems)
+    _check_cells(rows, columns, labels_required, problems)
+    if labels_required:
+        _check_labels(rows, problems)
+    problems.refuse(path)
+    cases = _cases(rows, root, columns)
+    covariates = tuple(name for name in table.header if name and name not in columns.values())
+    return Manifest(
+        tuple(sorted(cases, key=lambda case: case.case_id)),
+        columns,
+        path,
+        table.separator,
+        covariates,
+        "patient_id" not in columns,
+    )
+
+
+def _rows(table: Table, columns: dict[str, str], root: Path, problems: _Problems) -> Iterator[_Row]:
+    header = table.header
+    places = {name: header.index(column) for name, column in columns.items()}
+    for line, cells in table.rows:
+        if len(cells) != len(header):
+            text = f"it has {len(cells)} cells, the header has {len(header)}"
+            if len(cells) > len(header):
+                text += f"; the first one too many is {cells[len(header)]!r}"
+            problems.add(line, "E_CELLS", text)
+            continue
+        known = {name: cells[place] for name, place in places.items()}
+        yield _Row(line, known, root.absolute() / known["image"])
+
+
+def _check_images(
+    rows: Sequence[_Row], root: Path, outside_allowed: bool, problems: _Problems
+) -> None:
+    """Every image exists, is a regular file inside the root, and is named once."""
+    inside = Path(os.path.realpath(root))
+    outside: list[tuple[_Row, Path]] = []
+    first: dict[Path, _Row] = {}
+    for row in rows:
+        if row.get("image") is None:
+            problems.add(row.line, "E_EMPTY", "the image cell is empty")
+            continue
+        if "\0" in row.cells["image"]:
+            problems.add(row.line, "E_MISSING", "the path holds a NUL character")
+            continue
+        target = Path(os.path.realpath(row.image))
+        if not (outside_allowed or target.is_relative_to(inside)):
+            outside.append((row, target))
+            continue
+        _check_file(row, problems)
+        other = first.setdefault(target, row)
+        if other is row:
+            continue
+        if other.get("label") != row.get("label"):
+            text = f"{row.get('label')!r} here, {other.get('label')!r} in line {other.line}"
+            problems.add(row.line, "E_LABEL_CONFLICT", f"{row.cells['image']} is {text}")
+        else:
+            text = f"{row.cells['image']} is the file of line {other.line}"
+            problems.add(row.line, "E_DUP_PATH", text)
+    option = _option(outside)
+    for row, _ in outside:
+        text = f"{row.cells['image']} leaves the data root {root}; to allow it: {option}"
+        problems.add(row.line, "E_OUTSIDE_ROOT", text)
+
+
+def _option(outside: Sequence[tuple[_Row, Path]]) -> str:
+    """The exact override that admits these files."""
+    if all(Path(row.cells["image"]).is_absolute() for row, _ in outside):
+        parents = [str(row.image.parent) for row, _ in outside]
+        if parents and (common := os.path.commonpath(parents)) != os.sep:
+            return f"data.root={common} or data.allow_outside_root=true"
+    return "data.allow_outside_root=true"
+
+
+def _check_file(row: _Row, problems: _Problems) -> None:
+    name = row.cells["image"]
+    try:
+        mode = row.image.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        near = nearest_name(row.image) if len(problems.found) < _SHOWN else None
+        hint = f"; the nearest name there is {near}" if near else ""
+        problems.add(row.line, "E_MISSING", f"{name} does not exist{hint}")
+    except OSError as error:
+        problems.add(row.line, "E_IO", f"{name} cannot be reached: {error.strerror}")
+    else:
+        if not stat.S_ISREG(mode):
+            kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+            problems.add(row.line, "E_IRREGULAR", f"{name} is {kind}")
+
+
+def _check_cells(
+    rows: Sequence[_Row], columns: dict[str, str], labels_required: bool, problems: _Problems
+) -> None:
+    """No empty or padded cells where text is an identity; case ids once; splits known."""
+    needed = [name for name in ("patient_id", "case_id") if name in columns]
+    first: dict[str, int] = {}
+    for row in rows:
+        for name in (*needed, *(["label"] if labels_required else [])):
+            cell = row.cells[name]
+            if not cell.strip():
+                problems.add(row.line, "E_EMPTY", f"the {name} cell is empty")
+            elif cell != cell.strip():
+                code = "E_LABEL_TYPO" if name == "label" else "E_BLANKS"
+                text = f"{name} {cell!r} starts or ends with blanks: did you mean {cell.strip()}?"
+                problems.add(row.line, code, f"{text} line {row.line}")
+        case_id = row.get("case_id")
+        if case_id is not None and first.setdefault(case_id, row.line) != row.line:
+            text = f"case_id {case_id} stands in line {first[case_id]} already"
+            problems.add(row.line, "E_DUP_CASE", text)
+        split = row.get("split")
+        if split is not None and split.strip().casefold() not in _SPLITS:
+            text = f"split {split!r} is unknown; use train, val (valid, validation) or test"
+            problems.add(row.line, "E_SPLIT", text)
+
+
+def _check_labels(rows: Sequence[_Row], problems: _Problems) -> None:
+    """Classes that are spelling variants, near misses, too small, or only one."""
+    by_label: defaultdict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        if row.cells["label"].strip():
+            by_label[row.cells["label"].strip()].append(row)
+    counts = Counter({label: len(members) for label, members in by_label.items()})
+    ranked = sorted(counts, key=lambda label: (-counts[label], label))
+    spellings: dict[str, str] = {}
+    for label in ranked:
+        usual = spellings.setdefault(label.casefold(), label)
+        for row in by_label[label] if usual != label else ():
+            text = f"label {label!r} differs from {usual!r} in case only"
+            problems.add(row.line, "E_LABEL_TYPO", f"{text}: did you mean {usual}?")
+    classes = list(spellings.values())
+    if len(classes) == 1:
+        text = f"every label is {classes[0]!r}; there is nothing to tell apart"
+        problems.add(by_label[classes[0]][0].line, "E_ONE_CLASS", text)
+        return
+    for label in classes:
+        _check_class(label, by_label, counts, problems)
+
+
+def _check_class(
+    label: str, by_label: dict[str, list[_Row]], counts: Counter[str], problems: _Problems
+) -> None:
+    members = by_label[label]
+    patients = {row.get("patient_id") or str(row.image) for row in members}
+    if len(patients) > 1 or sum(counts[name] for name in _same(label, counts)) > len(members):
+        return
+    larger = [name for name in counts if counts[name] > counts[label]]
+    near = next(
+        (
+            name
+            for name in difflib.get_close_matches(label, larger, len(larger) or 1)
+            if _letters(name) != _letters(label)
+        ),
+        None,
+    )
+    line = members[0].line
+    if near is not None:
+        who = "one case" if len(members) == 1 else "cases of one patient"
+        text = f"label {label!r} has {who} only: did you mean {near}? line {line}"
+        problems.add(line, "E_LABEL_TYPO", text)
+    elif len(members) == 1:
+        text = f"label {label!r} has one case only, so it cannot be both learned and tested"
+        problems.add(line, "E_SMALL_CLASS", text)
+
+
+def _same(label: str, counts: Counter[str]) -> list[str]:
+    return [name for name in counts if name.casefold() == label.casefold()]
+
+
+def _letters(label: str) -> str:
+    """Without digits: grade1 and grade2 are no typing mistakes of each other."""
+    return "".join(letter for letter in label if not letter.isdigit())
+
+
+def _cases(rows: Sequence[_Row], root: Path, columns: dict[str, str]) -> Iterator[Case]:
+    names = _derived_ids(rows, root) if "case_id" not in columns else {}
+    for row in rows:
+        case_id = row.get("case_id") or names[row.line]
+        yield Case(
+            case_id=case_id,
+            patient_id=row.get("patient_id") or case_id,
+            image=row.image,
+            label=row.get("label"),
+            site=(row.get("site") or "").strip() or None,
+            split=_SPLITS.get((row.get("split") or "").strip().casefold()),
+        )
+
+
+def _derived_ids(rows: Sequence[_Row], root: Path) -> dict[int, str]:
+    """Case ids by line: the shortest form of the path that tells all cases apart."""
+
+    def relative(row: _Row) -> str:
+        inside = row.image.is_relative_to(root.absolute())
+        parts = (row.image.relative_to(root.absolute()) if inside else row.image).parts
+        return "_".join(part for part in parts if part not in (os.sep, "..", "."))
+
+    forms: tuple[Callable[[_Row], str], ...] = (
+        lambda row: _stem(row.image.name),
+        lambda row: _stem(relative(row)),
+        relative,
+    )
+    for form in forms:
+        names = {row.line: form(row) for row in rows}
+        if len(set(names.values())) == len(names):
+            return names
+    return {row.line: row.cells["image"] for row in rows}
+
+
+def _stem(name: str) -> str:
+    suffix = next((end for end in _SUFFIXES if name.lower().endswith(end)), "")
+    return name[: len(name) - len(suffix)] or name

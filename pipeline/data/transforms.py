@@ -1,0 +1,134 @@
+"""Deterministic preprocessing, once a volume: RAS, spacing, foreground, grey values, size.
+
+Every chain maps `{"image": path}` to a float32 tensor (C, X, Y, Z) in RAS+ order.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import (
+    Compose,
+    CropForegroundd,
+    EnsureChannelFirstd,
+    Lambdad,
+    LoadImaged,
+    Orientationd,
+    Resized,
+    ResizeWithPadOrCrop,
+    Spacingd,
+)
+from torch import Tensor
+
+from ..config import IntensityConfig, PreprocessConfig
+from .reader import NiftiReader
+
+#: Raised when the same configuration begins to give other voxels.
+PREPROCESSING_VERSION = 1
+
+Chain = Callable[[dict[str, str]], dict[str, MetaTensor]]
+
+
+def foreground(volume: Tensor) -> Tensor:
+    """Mask of the voxels above the volume's mean: body against air, for CT, MR and PET alike."""
+    return volume > volume.mean()
+
+
+def preprocessing(config: PreprocessConfig) -> Chain:
+    """The chain from a file name to the tensor that is cached."""
+    steps: list[Any] = [
+        _loader(),
+        EnsureChannelFirstd("image"),
+        Orientationd("image", axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
+    ]
+    if config.spacing is not None:
+        steps.append(Spacingd("image", pixdim=config.spacing, mode="bilinear"))
+    if config.crop == "foreground":
+        steps.append(CropForegroundd("image", "image", select_fn=foreground, allow_smaller=True))
+    steps.append(Lambdad("image", _intensity(config.intensity)))
+    if config.fit == "resize":
+        steps.append(Resized("image", spatial_size=config.size, mode="trilinear"))
+    else:
+        steps.append(Lambdad("image", lambda volume: pad_or_crop(volume, config.size)))
+    return cast("Chain", Compose(steps))
+
+
+def _loader() -> LoadImaged:
+    """Loads through our reader alone.
+
+    MONAI sets up all of its readers beside it, and two of its messages about a DICOM plug-in that
+    is not used here would reach every user.
+    """
+    plugin = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    level = plugin.level
+    plugin.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+            return LoadImaged("image", reader=NiftiReader(), image_only=True)
+    finally:
+        plugin.setLevel(level)
+
+
+def pad_or_crop(volume: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """Brings (C, X, Y, Z) to `size` about its centre; new voxels take the volume's minimum."""
+    fit = ResizeWithPadOrCrop(size, mode="constant", value=float(volume.min()))
+    return cast("Tensor", fit(volume))
+
+
+def zscore(volume: Tensor) -> Tensor:
+    """Subtracts the mean of the foreground and divides by its standard deviation."""
+    inside = volume[foreground(volume)]
+    if inside.numel() < 2:
+        inside = volume.flatten()
+    return (volume - inside.mean()) / inside.std().clamp_min(1e-6)
+
+
+def window(volume: Tensor, low: float, high: float) -> Tensor:
+    """Maps grey values low..high to 0..1 and clips what lies outside."""
+    return ((volume - low) / max(high - low, 1e-6)).clamp(0.0, 1.0)
+
+
+def percentiles(volume: Tensor, low: float, high: float) -> Tensor:
+    """Maps the percentiles low..high (0 to 100) of the grey values to 0..1 and clips."""
+    ordered = volume.flatten().sort().values
+    ends = [ordered[round((ordered.numel() - 1) * end / 100.0)].item() for end in (low, high)]
+    return window(volume, *ends)
+
+
+def _intensity(config: IntensityConfig) -> Callable[[Tensor], Tensor]:
+    match config.name:
+        case "zscore":
+            return zscore
+        case "window":
+            low, high = cast("tuple[float, float]", (config.low, config.high))
+            return lambda volume: window(volume, low, high)
+        case "unit":
+            return lambda volume: window(volume, volume.min().item(), volume.max().item())
+        case "percentiles":
+            low = 0.5 if config.low is None else config.low
+            high = 99.5 if config.high is None else config.high
+            return lambda volume: percentiles(volume, low, high)
+        case "none":
+            return lambda volume: volume
+
+
+def preprocessing_key(config: PreprocessConfig) -> str:
+    """Everything but the voxels that decides the result: settings and library versions."""
+    libraries = ("monai", "torch", "nibabel", "numpy")
+    versions = {name: importlib.metadata.version(name) for name in libraries}
+    settings = config.model_dump(mode="json")
+    return json.dumps([PREPROCESSING_VERSION, settings, versions], sort_keys=True)
+
+
+def spacing_of(volume: MetaTensor) -> tuple[float, float, float]:
+    """Voxel size in mm along x, y, z."""
+    lengths = torch.linalg.vector_norm(volume.affine[:3, :3].double(), dim=0)
+    return cast("tuple[float, float, float]", tuple(float(length) for length in lengths))

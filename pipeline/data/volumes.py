@@ -1,0 +1,215 @@
+"""Volumes of cases: read, checked, preprocessed and cached; every refusal names case and file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..config import PreprocessConfig
+from ..errors import DataError
+from .augment import single_threaded
+from .cache import CachedVolume, VolumeCache
+from .cases import Case
+from .reader import volume_error_in
+from .transforms import Chain, preprocessing, spacing_of
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A volume that cannot be used.
+
+    Attributes:
+        case_id: The case.
+        file: Name of its file, without folders.
+        code: Reason code, e.g. `E_TRUNCATED`.
+        reason: What is wrong, in words.
+        remedy: What to do about it.
+    """
+
+    case_id: str
+    file: str
+    code: str
+    reason: str
+    remedy: str
+
+
+class VolumeStore:
+    """Gives the preprocessed volume of a case, from the cache or from its file.
+
+    Args:
+        config: The preprocessing.
+        cache: Where results are kept.
+    """
+
+    def __init__(self, config: PreprocessConfig, cache: VolumeCache) -> None:
+        self._config = config
+        self._cache = cache
+        self._chain: Chain | None = None
+
+    def fetch(self, case: Case) -> CachedVolume:
+        """The volume of a case.
+
+        Raises:
+            VolumeError: The file cannot be used.
+            StorageError: The result cannot be written.
+        """
+        content = self._cache.content_of(case.image)
+        cached = None if content is None else self._cache.load(content)
+        return cached or self._build(case)
+
+    def fetch_known(self, case: Case, content: str) -> CachedVolume:
+        """The volume of a case whose content hash was taken when the run started.
+
+        Raises:
+            DataError: The file is another one now; a run never mixes two versions.
+        """
+        cached = self._cache.load(content)
+        if cached is not None:
+            return cached
+        volume = self._build(case)
+        if volume.content != content:
+            raise DataError(
+                f"the volume of case {case.case_id} changed during the run",
+                where=case.image.name,
+                why="its voxels are not those that the run started with",
+                remedy="restore the file, or start a new run",
+            )
+        return volume
+
+    def has(self, case: Case) -> bool:
+        """Whether the volume is cached and its file unchanged since."""
+        content = self._cache.content_of(case.image)
+        return content is not None and self._cache.has(content)
+
+    def inspect(self, case: Case) -> str | Refusal:
+        """Makes sure that a case is cached; its content hash, or why it is refused."""
+        content = self._cache.content_of(case.image)
+        if content is not None and self._cache.has(content):
+            return content
+        try:
+            return self._build(case).content
+        except DataError as error:
+            return Refusal(
+                case.case_id,
+                case.image.name,
+                getattr(error, "code", "E_DATA"),
+                error.why or error.what,
+                error.remedy or "",
+            )
+
+    def _build(self, case: Case) -> CachedVolume:
+        chain = self._chain = self._chain or preprocessing(self._config)
+        try:
+            result = chain({"image": str(case.image)})["image"]
+        except RuntimeError as error:
+            # MONAI wraps what a transform raises and drops the file's name.
+            cause = volume_error_in(error)
+            if cause is None:
+                raise
+            raise cause from None
+        image = result.as_tensor().to(torch.float32).contiguous()
+        volume = CachedVolume(image, spacing_of(result), str(result.meta["content"]))
+        self._cache.store(case.image, volume)
+        return volume
+
+
+class _Inspection(Dataset[str | Refusal]):
+    def __init__(self, store: VolumeStore, cases: Sequence[Case]) -> None:
+        self._store = store
+        self._cases = cases
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def __getitem__(self, index: int) -> str | Refusal:
+        return self._store.inspect(self._cases[index])
+
+
+def prepare(
+    store: VolumeStore,
+    cases: Sequence[Case],
+    workers: int,
+    advance: Callable[[], None],
+) -> tuple[dict[str, str], list[Refusal]]:
+    """Reads, checks and caches all cases that are not cached yet.
+
+    Args:
+        store: Where the volumes come from.
+        cases: All cases of the run.
+        workers: Processes that read; 0 reads in this one.
+        advance: Called after each case, for a progress bar.
+
+    Returns:
+        Content hash by case id, and the refused volumes, both in the order of `cases`.
+    """
+    contents: dict[str, str] = {}
+    refused: list[Refusal] = []
+    for case, found in zip(cases, _inspections(store, cases, workers), strict=True):
+        if isinstance(found, Refusal):
+            refused.append(found)
+        else:
+            contents[case.case_id] = found
+        advance()
+    return contents, refused
+
+
+def _inspections(
+    store: VolumeStore, cases: Sequence[Case], workers: int
+) -> Iterator[str | Refusal]:
+    dataset = _Inspection(store, cases)
+    if workers == 0:
+        for case in cases:
+            yield single_threaded(partial(store.inspect, case))
+        return
+    yield from DataLoader(dataset, batch_size=None, num_workers=min(workers, len(cases)))
+
+
+def check_refusals(refused: Sequence[Refusal], allowed: int) -> None:
+    """Stops the run when more volumes are refused than the user allows.
+
+    Raises:
+        DataError: Lists every refused volume with its reason and remedy.
+    """
+    if len(refused) <= allowed:
+        return
+    lines = [
+        f"\n    - {item.case_id} ({item.file}): {item.code}, {item.reason}; {item.remedy}"
+        for item in refused
+    ]
+    raise DataError(
+        f"{len(refused)} volume{'s' if len(refused) > 1 else ''} cannot be used",
+        why="".join(lines),
+        remedy="mend or remove them; data.max_quarantine="
+        f"{len(refused)} leaves them out and says so in the report",
+    )
+
+
+def check_contents(cases: Sequence[Case], contents: dict[str, str]) -> None:
+    """Refuses the same voxels under two patients or with two labels.
+
+    Raises:
+        DataError: E_DUP_CONTENT or E_LABEL_CONFLICT; lists every pair.
+    """
+    first: dict[str, Case] = {}
+    problems: list[str] = []
+    for case in cases:
+        if case.case_id not in contents:
+            continue
+        other = first.setdefault(contents[case.case_id], case)
+        if other is case:
+            continue
+        pair = f"{other.case_id} ({other.image.name}) and {case.case_id} ({case.image.name})"
+        if other.label != case.label:
+            problems.append(f"E_LABEL_CONFLICT: {pair} have the same voxels and other labels")
+        elif other.patient_id != case.patient_id:
+            problems.append(f"E_DUP_CONTENT: {pair} have the same voxels and other patients")
+    if problems:
+        raise DataError(
+            "the same volume stands in the manifest twice",
+            why="".join(f"\n    - {problem}" for problem in problems),
+            remedy="remove one of each pair, or give both the same patient and label",
+        )

@@ -1,0 +1,1 @@
+"""Metrics with intervals, from tables of predictions; knows no model."""

@@ -1,0 +1,135 @@
+"""What a run will take, measured on one step before it starts: time, memory and disk."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+
+import torch
+
+from .build import IN_CHANNELS, build_optimizer, build_task
+from .errors import StorageError
+from .progress import duration, size
+from .run import Run
+from .storage import free_bytes
+
+_VOLUMES_READ = 2
+_COPIES = 4 * 2 + 1  # weights, average and two moments, two generations of them; the best
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the rest of a run will take.
+
+    Attributes:
+        seconds: Wall time, if no fold stops early.
+        memory: Bytes at the peak of a training step.
+        disk: Bytes of cache and checkpoints.
+        parameters: Trained numbers of the network.
+        uncached: Volumes that must be read first.
+        epochs: Epochs of all folds, at most.
+        stages: (channels, x, y, z) of each stage.
+    """
+
+    seconds: float
+    memory: int
+    disk: int
+    parameters: int
+    uncached: int
+    epochs: int
+    stages: tuple[tuple[int, ...], ...]
+
+    def lines(self) -> list[str]:
+        """The forecast in words."""
+        grids = " -> ".join(f"{c} x {x}x{y}x{z}" for c, x, y, z in self.stages)
+        single = any(max(grid[1:]) == 1 for grid in self.stages)
+        warning = ["a stage is one voxel wide: its mixing does nothing; lower model.strides"]
+        return [
+            f"network: {self.parameters:,} parameters, stages {grids}",
+            *(warning if single else []),
+            f"forecast: at most {duration(self.seconds)} for {self.epochs} epochs"
+            f" and {self.uncached} volumes to read, {size(self.memory)} memory,"
+            f" {size(self.disk)} disk",
+        ]
+
+
+def forecast(run: Run, folds: list[int]) -> Forecast:
+    """Measures one training step and the reading of two volumes.
+
+    Args:
+        run: The run; its contents need not be known yet.
+        folds: The folds that will be trained.
+
+    Raises:
+        StorageError: The disk has too little room.
+    """
+    config = run.config.train
+    step, parameters, stages = _measure_step(run)
+    reading, uncached = _measure_reading(run)
+    cases = sum(len(run.folds.folds[k].train) for k in folds)
+    judged = sum(len(run.folds.folds[k].validation) for k in folds)
+    per_case = step / config.batch_size
+    # A forward pass alone takes about a third of a training step.
+    seconds = config.epochs * per_case * (cases + judged / 3)
+    volume = IN_CHANNELS * torch.Size(run.config.preprocess.size).numel() * 4
+    disk = uncached * volume + len(folds) * parameters * 4 * _COPIES
+    _check_room(run, disk)
+    return Forecast(
+        seconds=seconds + reading * uncached / max(run.config.system.workers, 1),
+        memory=_memory_peak(),
+        disk=disk,
+        parameters=parameters,
+        uncached=uncached,
+        epochs=config.epochs * len(folds),
+        stages=stages,
+    )
+
+
+def _memory_peak() -> int:
+    """Bytes that this process has taken at most; on a GPU, of its memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _measure_step(run: Run) -> tuple[float, int, tuple[tuple[int, ...], ...]]:
+    config, classes = run.config, len(run.folds.classes)
+    device = run.accelerator.device
+    task = build_task(config, list(range(classes)), classes, seed=0).to(device)
+    optimizer = build_optimizer(config.train, task)
+    images = torch.randn(config.train.batch_size, IN_CHANNELS, *config.preprocess.size).to(device)
+    labels = torch.arange(config.train.batch_size, device=device) % classes
+    seconds = 0.0
+    for _ in range(2):  # the first step also sets up memory and threads
+        started = time.monotonic()
+        (task(images, labels)["total"] / len(labels)).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.monotonic() - started
+    with torch.no_grad():
+        *stages, _ = task.plain_network(images[:1])
+    shapes = tuple(tuple(stage.shape[1:]) for stage in stages)
+    return seconds, sum(p.numel() for p in task.plain_network.parameters()), shapes
+
+
+def _measure_reading(run: Run) -> tuple[float, int]:
+    """Seconds a volume takes, and how many are not cached."""
+    unread = [case for case in run.cases.values() if not run.store.has(case)]
+    started = time.monotonic()
+    for case in unread[:_VOLUMES_READ]:
+        run.store.inspect(case)
+    return (time.monotonic() - started) / max(len(unread[:_VOLUMES_READ]), 1), len(unread)
+
+
+def _check_room(run: Run, needed: int) -> None:
+    free = free_bytes(run.folder.path)
+    if needed > free:
+        raise StorageError(
+            "the disk has too little room for this run",
+            where=str(run.folder.path),
+            why=f"it needs about {size(needed)}, {size(free)} are free",
+            remedy="free space, or choose another disk with --out",
+        )

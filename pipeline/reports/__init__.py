@@ -1,0 +1,1 @@
+"""Pages and pictures, made from the files of a run folder alone."""

@@ -1,0 +1,126 @@
+"""What a report cannot tell: said for this run, from its own numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from ..evaluation.results import Evaluation
+from .run_files import RunFiles
+from .wording import counted, number, percent
+
+_FEW_PATIENTS = 30
+
+
+def limits(run: RunFiles, result: Evaluation) -> list[str]:
+    """The limits of this run's evidence, one sentence or two each, the gravest first."""
+    return [
+        *_unfinished(run),
+        *_precision(result),
+        *_collection(run),
+        *_models(run, result),
+        *_calibration(result),
+        *_left_out(run),
+        "Whether it is safe to act on. This is research software and the model has not been "
+        "tested with the people who would use it: not for clinical use.",
+    ]
+
+
+def _unfinished(run: RunFiles) -> list[str]:
+    if not run.unfinished:
+        return []
+    done, planned = len(run.plan.folds) - len(run.unfinished), len(run.plan.folds)
+    return [
+        f"How the whole run will end: {done} of {planned} folds are finished, the figures will "
+        "change."
+    ]
+
+
+def _precision(result: Evaluation) -> list[str]:
+    auroc = result.metrics["auroc"]
+    sentences = []
+    if auroc.low is not None and auroc.high is not None:
+        width = number(auroc.high - auroc.low, 2)
+        sentences.append(
+            f"The AUROC to better than the interval, which is {width} wide with "
+            f"{counted(result.patients, 'patient')}. Two models whose figures differ by less "
+            "than that may be equally good; only a paired comparison on the same folds can tell."
+        )
+    smallest = min(result.per_class, key=lambda item: item.patients)
+    if smallest.patients < _FEW_PATIENTS:
+        patients = counted(smallest.patients, "patient")
+        sentences.append(
+            f"Much about “{smallest.name}”: {patients} with {counted(smallest.cases, 'case')} "
+            f"{'carries' if smallest.patients == 1 else 'carry'} this label."
+        )
+    sentences.append(
+        "How precision and the share of right answers change where the classes are mixed "
+        "differently: both hold for the mix in this data set only."
+    )
+    return sentences
+
+
+def _collection(run: RunFiles) -> list[str]:
+    sentences = [
+        "How well the model works elsewhere: all cases come from one collection and there is no "
+        "external validation. Other scanners, protocols or populations usually score lower."
+    ]
+    labels: dict[str, set[str]] = defaultdict(set)
+    for case in run.case_ids:
+        entry = run.plan.cases[case]
+        if entry.site is not None:
+            labels[entry.site].add(entry.label)
+    if not labels:
+        sentences.append(
+            "Whether the model recognises the site or the scanner instead of the finding: the "
+            "manifest names no site."
+        )
+    elif len(labels) == 1:
+        sentences.append("Anything about a second site: all cases with a site are from one.")
+    else:
+        sentences.append(
+            "How it works at a site it has not seen: the folds separate patients, not sites."
+        )
+        single = sorted(site for site, found in labels.items() if len(found) == 1)
+        if single:
+            named = ", ".join(f"“{site}”" for site in single[:5])
+            sentences.append(
+                f"Whether it separates findings or sites: all cases of {named} carry one label, "
+                "so that knowing the site is knowing the answer there."
+            )
+    return sentences
+
+
+def _models(run: RunFiles, result: Evaluation) -> list[str]:
+    first = run.plan.folds[0]
+    total = len(first.train) + len(first.validation) + len(first.test)
+    share = percent(len(first.train) / total)
+    many = len(result.folds) > 1
+    described = (
+        f"How good the ensemble is: the figures describe {len(result.folds)} models trained on "
+        f"about {share} of the cases each; together they would answer for new cases, and that "
+        "was not measured."
+        if many
+        else f"What more cases would give: one model was measured, trained on {share} of them."
+    )
+    return [
+        f"How much training again would change: each model was trained once, with seed {run.seed}, "
+        "and the intervals cover the choice of test patients only.",
+        described,
+        "What you chose by looking at it. Each checkpoint was chosen on validation patients inside "
+        "its fold, never on the test cases; but settings changed after reading a report are fitted "
+        "to these test cases, and the next report will be too hopeful.",
+    ]
+
+
+def _calibration(result: Evaluation) -> list[str]:
+    return [
+        f"Exact calibration: {counted(result.cases, 'case')} spread over up to 15 bins, the ECE "
+        "is biased upwards, and the probabilities depend on the mix of classes in training."
+    ]
+
+
+def _left_out(run: RunFiles) -> list[str]:
+    count = len(run.left_out)
+    if not count:
+        return []
+    return [f"Anything about {counted(count, 'left-out case')}, listed below: none is in a figure."]

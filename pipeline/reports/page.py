@@ -1,0 +1,139 @@
+"""The report of a run: `index.html` for people and `metrics.json` for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import JsonValue
+
+from ..evaluation.results import Evaluation, evaluate
+from ..storage import make_folder, write_json, write_text
+from . import sections
+from .drawings import band_weights, learning_drawings, ranking_drawings, reliability_drawing
+from .gallery import hardest_cases
+from .limits import limits
+from .plots import best_epoch
+from .redaction import hide_paths, relative_only
+from .run_files import RunFiles, read_run
+from .wording import basis, counted, headline, interval, number, percent, verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What was written.
+
+    Attributes:
+        page: The HTML file.
+        metrics: The JSON file.
+        evaluation: The figures in both.
+        notices: What the reader must know first, e.g. that folds are not finished.
+    """
+
+    page: Path
+    metrics: Path
+    evaluation: Evaluation
+    notices: tuple[str, ...]
+
+
+def write_report(run: Path, out: Path | None = None) -> Report:
+    """Writes the report of a run from the files of its folder alone.
+
+    The same files give the same bytes. The page needs no network and runs no script.
+
+    Args:
+        run: The run folder; some of its folds may be unfinished, which the page then says.
+        out: Folder for `index.html` and `metrics.json`; by default `RUN/report`.
+
+    Raises:
+        StorageError: The run is missing, unfinished in all folds or damaged, or `out` cannot be
+            written.
+    """
+    files = read_run(run)
+    result = evaluate(files.scored, resamples=files.settings.bootstrap, seed=files.seed)
+    notices = _notices(files)
+    folder = make_folder(run / "report" if out is None else out)
+    report = Report(folder / "index.html", folder / "metrics.json", result, notices)
+    write_text(report.page, render_page(files, result, notices))
+    write_json(report.metrics, metrics_json(files, result))
+    return report
+
+
+def metrics_json(run: RunFiles, result: Evaluation) -> dict[str, JsonValue]:
+    """The evaluation as JSON, with what the logs say of each fold."""
+    values = result.as_json()
+    folds: list[JsonValue] = []
+    for item in result.folds:
+        epochs = run.logs.get(item.fold, ())
+        known: dict[str, JsonValue] = {
+            **item.as_json(),
+            "best_epoch": best_epoch(epochs),
+            "epochs": epochs[-1].epoch if epochs else None,
+        }
+        folds.append(known)
+    unfinished: list[JsonValue] = list(run.unfinished)
+    return {**values, "folds": folds, "unfinished_folds": unfinished, "left_out": len(run.left_out)}
+
+
+def render_page(run: RunFiles, result: Evaluation, notices: tuple[str, ...]) -> str:
+    """The page as HTML; every text from the run is escaped.
+
+    Args:
+        run: The run.
+        result: Its evaluation.
+        notices: Sentences shown at the top.
+    """
+    weights, auroc = band_weights(run), result.metrics["auroc"]
+    return _environment().get_template("page.html").render(
+        title=run.folder.resolve().name,
+        result=result,
+        auroc=auroc,
+        verdict=verdict(auroc),
+        headline=headline(result),
+        basis=basis(result, run.plan.scheme),
+        notices=notices,
+        figures=sections.figure_rows(run, result),
+        limits=limits(run, result),
+        folds=sections.fold_rows(run, result),
+        rankings=ranking_drawings(run, weights),
+        confusion=sections.confusion_rows(result),
+        reliability=reliability_drawing(run, weights),
+        classes=sections.class_rows(result),
+        balance=sections.balance_rows(run),
+        sites=sections.site_rows(run),
+        learning=learning_drawings(run),
+        gallery=hardest_cases(run, run.settings.gallery),
+        run=run,
+    )  # fmt: skip
+
+
+def _notices(run: RunFiles) -> tuple[str, ...]:
+    planned, unfinished = len(run.plan.folds), run.unfinished
+    if not unfinished:
+        return run.notices
+    names = ", ".join(str(fold) for fold in unfinished)
+    loud = (
+        f"This run is not finished: {planned - len(unfinished)} of {planned} folds have "
+        f"predictions (missing: fold {names}). All figures are of the finished folds only."
+    )
+    return (loud, *run.notices)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=number,
+        percent=percent,
+        interval=interval,
+        counted=counted,
+        hide_paths=hide_paths,
+        relative_only=relative_only,
+    )
+    return environment

@@ -1,0 +1,205 @@
+"""The CSV files of a run folder: predictions, training logs and left-out cases."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import StorageError
+from ..evaluation.cases import ScoredCases, scored_cases
+from ..storage import read_table
+
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of a fold's `log.csv`; epochs count from 1, losses are None where not logged."""
+
+    epoch: int
+    train_loss: float | None
+    validation_loss: float | None
+    validation_auroc: float | None
+    best: bool
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A case that could not be used, and why."""
+
+    case_id: str
+    file: str
+    code: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    fold: int
+    patient: str
+    label: int
+    probabilities: tuple[float, ...]
+
+    def agrees(self, other: _Row) -> bool:
+        pairs = zip(self.probabilities, other.probabilities, strict=True)
+        same = (self.fold, self.patient, self.label) == (other.fold, other.patient, other.label)
+        return same and all(abs(one - two) <= _ROUNDING for one, two in pairs)
+
+
+def read_log(path: Path) -> tuple[Epoch, ...] | None:
+    """Reads the training log of a fold; None where there is none.
+
+    A loss that is not finite becomes None: a gap in the curve, not a reason to refuse the run.
+
+    Raises:
+        StorageError: The file is damaged.
+    """
+    if not path.exists():
+        return None
+    return tuple(
+        Epoch(
+            epoch=int(_number(path, row, "epoch") or 0),
+            train_loss=_number(path, row, "train_loss"),
+            validation_loss=_number(path, row, "validation_loss"),
+            validation_auroc=_number(path, row, "validation_auroc"),
+            best=_number(path, row, "best") == 1.0,
+            seconds=_number(path, row, "seconds"),
+        )
+        for row in _rows(path, ("epoch", "train_loss", "validation_loss", "best"))
+    )
+
+
+def read_left_out(path: Path) -> tuple[LeftOut, ...] | None:
+    """Reads the quarantined cases; None where the file is missing.
+
+    Raises:
+        StorageError: The file is damaged.
+    """
+    if not path.exists():
+        return None
+    columns = ("case_id", "file", "code", "reason", "remedy")
+    return tuple(LeftOut(*(row[name] for name in columns)) for row in _rows(path, columns))
+
+
+def read_predictions(
+    run: Path, classes: Sequence[str], expected: Mapping[str, tuple[int, str, str]]
+) -> tuple[tuple[str, ...], ScoredCases]:
+    """Reads the out-of-fold predictions of all finished folds.
+
+    Args:
+        run: The run folder; its `predictions.csv` and those of its folds are joined.
+        classes: Class names in order.
+        expected: Fold, patient and label of each case that may have a prediction.
+
+    Returns:
+        Case ids, sorted, and their scores in the same order.
+
+    Raises:
+        StorageError: There is none, or one is damaged, doubled or not of this run's test cases.
+    """
+    paths = [run / "predictions.csv"]
+    paths += [run / f"fold_{fold}" / "predictions.csv" for fold in _fold_numbers(expected)]
+    rows: dict[str, _Row] = {}
+    for path in paths:
+        if not path.exists():
+            continue
+        found = _prediction_file(path, classes, expected)
+        for case, row in found.items():
+            if case in rows and not rows[case].agrees(row):
+                raise _damaged(path, f"case {case!r} differs from the run's predictions.csv")
+        rows |= {case: row for case, row in found.items() if case not in rows}
+    if not rows:
+        raise StorageError(
+            "the run has no predictions yet",
+            where=str(run),
+            why="no fold is finished",
+            remedy="continue the training with --resume, then make the report",
+        )
+    return _assembled(run, rows, classes)
+
+
+def _fold_numbers(expected: Mapping[str, tuple[int, str, str]]) -> list[int]:
+    return sorted({fold for fold, _, _ in expected.values()})
+
+
+def _prediction_file(
+    path: Path, classes: Sequence[str], expected: Mapping[str, tuple[int, str, str]]
+) -> dict[str, _Row]:
+    columns = ["case_id", "patient_id", "fold", "label", "prediction"]
+    columns += [f"p_{name}" for name in classes]
+    result: dict[str, _Row] = {}
+    for cells in _rows(path, columns):
+        case = cells["case_id"]
+        planned = expected.get(case)
+        if planned is None:
+            raise _damaged(path, f"case {case!r} is a test case of no fold of this run")
+        if (cells["fold"], cells["patient_id"], cells["label"]) != (str(planned[0]), *planned[1:]):
+            raise _damaged(path, f"fold, patient or label of case {case!r} differ from folds.json")
+        if case in result:
+            raise _damaged(path, f"case {case!r} stands in it twice")
+        values = tuple(_number(path, cells, f"p_{name}") for name in classes)
+        known = tuple(value for value in values if value is not None)
+        if len(known) < len(values):
+            raise _damaged(path, f"case {case!r} lacks a probability")
+        _check_prediction(path, case, cells["prediction"], dict(zip(classes, known, strict=True)))
+        result[case] = _Row(planned[0], planned[1], list(classes).index(planned[2]), known)
+    return result
+
+
+def _check_prediction(path: Path, case: str, named: str, scores: Mapping[str, float]) -> None:
+    if named not in scores or scores[named] < max(scores.values()) - _ROUNDING:
+        raise _damaged(path, f"the prediction of case {case!r} is not its most probable class")
+
+
+def _assembled(
+    run: Path, rows: Mapping[str, _Row], classes: Sequence[str]
+) -> tuple[tuple[str, ...], ScoredCases]:
+    case_ids = tuple(sorted(rows))
+    ordered = [rows[case] for case in case_ids]
+    try:
+        scored = scored_cases(
+            [row.label for row in ordered],
+            [row.probabilities for row in ordered],
+            [row.patient for row in ordered],
+            [row.fold for row in ordered],
+            classes,
+        )
+    except ValueError as error:
+        raise _damaged(run / "predictions.csv", str(error)) from error
+    return case_ids, scored
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        rows = read_table(path)
+    except (ValueError, csv.Error) as error:
+        raise _damaged(path, f"it is not a complete table ({error})") from error
+    lacking = [name for name in columns if rows and name not in rows[0]]
+    if lacking:
+        raise _damaged(path, f"column {lacking[0]!r} is missing")
+    return rows
+
+
+def _number(path: Path, row: Mapping[str, str], column: str) -> float | None:
+    text = row.get(column, "")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise _damaged(path, f"{column} is not a number: {text!r}") from error
+    return value if math.isfinite(value) else None
+
+
+def _damaged(path: Path, why: str) -> StorageError:
+    return StorageError(
+        f"{path.name} is damaged or of another run",
+        where=str(path),
+        why=why,
+        remedy="restore the file, or delete it and predict again with --resume",
+    )

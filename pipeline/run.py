@@ -1,0 +1,166 @@
+"""A run: its folder, its names on disk, and what its steps share in memory."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from accelerate import Accelerator
+from pydantic import JsonValue
+
+from .config import Config
+from .config_file import config_tree
+from .data.cases import Case
+from .data.splits import Folds
+from .data.volumes import VolumeStore
+from .progress import Display
+from .storage import sha256
+
+_LIBRARIES = (
+    "torch",
+    "monai",
+    "accelerate",
+    "nibabel",
+    "numpy",
+    "scikit-learn",
+    "safetensors",
+)
+#: Sections that cannot change the result beyond rounding.
+_FREE_SECTIONS = ("system", "report")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Names of the files of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions and machine."""
+        return self.path / "environment.json"
+
+    @property
+    def folds(self) -> Path:
+        """Who is in which fold."""
+        return self.path / "folds.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """Volumes that were left out."""
+        return self.path / "quarantine.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """Out-of-fold predictions, one row a case."""
+        return self.path / "predictions.csv"
+
+    @property
+    def pictures(self) -> Path:
+        """Pictures of cases as the network saw them."""
+        return self.path / "cases"
+
+    @property
+    def report(self) -> Path:
+        """The page and metrics.json."""
+        return self.path / "report"
+
+    def fold(self, number: int) -> Path:
+        """Folder of a fold, counted from 0."""
+        return self.path / f"fold_{number}"
+
+    def checkpoints(self, number: int) -> Path:
+        """Checkpoints of a fold."""
+        return self.fold(number) / "checkpoints"
+
+    def fold_predictions(self, number: int) -> Path:
+        """Predictions of a fold's test cases; written last, so it marks a finished fold."""
+        return self.fold(number) / "predictions.csv"
+
+    def cache(self, config: Config) -> Path:
+        """The cache of preprocessed volumes: configured, or beside the run."""
+        named = config.system.cache_dir
+        return self.path.parent / ".volclass-cache" if named is None else Path(named)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run at work.
+
+    Attributes:
+        config: The whole configuration.
+        folder: Where results go.
+        accelerator: Device, precision, processes.
+        store: Preprocessed volumes.
+        cases: The usable cases by id.
+        contents: Content hash by case id.
+        folds: Who is in which fold.
+        display: Where progress is shown.
+    """
+
+    config: Config
+    folder: RunFolder
+    accelerator: Accelerator
+    store: VolumeStore
+    cases: dict[str, Case]
+    contents: dict[str, str]
+    folds: Folds
+    display: Display
+
+    def select(self, case_ids: tuple[str, ...]) -> list[Case]:
+        """Cases by their ids, in that order."""
+        return [self.cases[case_id] for case_id in case_ids]
+
+    @property
+    def loads(self) -> tuple[int, int, int]:
+        """Workers, this process and all processes: what loading needs to know."""
+        accelerator = self.accelerator
+        workers = self.config.system.workers
+        return workers, int(accelerator.process_index), int(accelerator.num_processes)
+
+
+def deciding_settings(config: Config, folder: Path) -> dict[str, JsonValue]:
+    """The settings that decide the result, with paths relative to `folder`.
+
+    Where the data lie is not among them: folds.json knows the cases and their contents.
+    """
+    tree = config_tree(config, folder)
+    data = cast("dict[str, JsonValue]", tree["data"])
+    data.pop("manifest")
+    data.pop("root")
+    return {name: part for name, part in tree.items() if name not in _FREE_SECTIONS}
+
+
+def training_identity(config: Config, folds: Folds) -> str:
+    """Hash of all that decides a fold's training; where files lie does not."""
+    tree = cast("dict[str, JsonValue]", json.loads(config.model_dump_json()))
+    parts = {name: tree[name] for name in ("seed", "preprocess", "augment", "model", "train")}
+    model = cast("dict[str, JsonValue]", parts["model"])
+    model["weights"] = model["weights"] is not None
+    return sha256(json.dumps([parts, folds.sha256], sort_keys=True).encode())
+
+
+def environment(accelerator: Accelerator) -> dict[str, JsonValue]:
+    """Versions and machine, as far as they can change a result's last bits; no names, no paths."""
+    import torch
+
+    versions: dict[str, JsonValue] = {
+        name: importlib.metadata.version(name) for name in ("volclass", *_LIBRARIES)
+    }
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": str(accelerator.device.type),
+        "processes": int(accelerator.num_processes),
+        "threads": torch.get_num_threads(),
+    }

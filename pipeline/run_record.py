@@ -1,0 +1,155 @@
+"""What a run notes about itself on disk, and whether a folder may be used for it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import cast
+
+from pydantic import JsonValue
+
+from .config import Config
+from .config_file import config_text, load_config
+from .data.folds_file import read_folds, write_folds
+from .data.volumes import Refusal
+from .errors import ConfigError, DataError
+from .run import Run, RunFolder, deciding_settings, environment
+from .storage import read_json, read_table, write_json, write_table, write_text
+
+_REFUSAL_COLUMNS = ("case_id", "file", "code", "reason", "remedy")
+#: Facts of a session that say nothing about whether its numbers can be repeated.
+_NOT_VERSIONS = {"started", "seconds", "bit_exact", "patients_assumed"}
+
+
+def check_folder(config: Config, folder: RunFolder, *, resume: bool, fold: int | None) -> None:
+    """Refuses a folder that holds another run, or none where one should be resumed.
+
+    Raises:
+        ConfigError: Names every setting that differs.
+    """
+    if not folder.config.is_file():
+        if resume:
+            raise ConfigError(
+                "there is no run to resume",
+                where=str(folder.path),
+                why="the folder holds no config.yaml",
+                remedy="leave out --resume, or check --out",
+            )
+        return
+    _check_same_settings(config, folder)
+    untouched = fold is not None and not folder.fold(fold).exists()
+    if not resume and not untouched:
+        raise ConfigError(
+            "this folder already holds a run",
+            where=str(folder.path),
+            remedy="add --resume to go on with it, or choose another folder with --out",
+        )
+
+
+def _check_same_settings(config: Config, folder: RunFolder) -> None:
+    earlier = load_config(str(folder.config))
+    old = dict(_flat(deciding_settings(earlier, folder.path)))
+    new = dict(_flat(deciding_settings(config, folder.path)))
+    changes = [
+        f"\n    - {key}: {old.get(key)} in the folder, {new.get(key)} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if changes:
+        raise ConfigError(
+            "this folder holds a run of another configuration",
+            where=str(folder.path),
+            why="".join(changes),
+            remedy="use its settings, or choose another folder with --out",
+        )
+
+
+def _flat(tree: Mapping[str, JsonValue], prefix: str = "") -> list[tuple[str, JsonValue]]:
+    pairs: list[tuple[str, JsonValue]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((prefix + key, value))
+    return pairs
+
+
+def write_start(run: Run, refused: Sequence[Refusal], notes: Mapping[str, JsonValue]) -> None:
+    """Writes configuration, environment, folds and left-out volumes.
+
+    Raises:
+        DataError: The volumes are not those that the run began with.
+    """
+    folder = run.folder
+    if folder.config.is_file() and folder.folds.is_file():
+        _check_same_volumes(run)
+    write_folds(folder.folds, run.folds, run.contents)
+    write_table(folder.quarantine, _REFUSAL_COLUMNS, [asdict(item) for item in refused])
+    _write_environment(run, notes)
+    write_text(folder.config, config_text(run.config, folder.path))
+
+
+def _check_same_volumes(run: Run) -> None:
+    earlier = {name: record.content for name, record in read_folds(run.folder.folds).cases.items()}
+    changed = sorted(
+        name for name, content in run.contents.items() if earlier.get(name) not in (None, content)
+    )
+    if changed:
+        raise DataError(
+            f"{len(changed)} volumes are not those that this run began with",
+            why=f"their voxels differ: {', '.join(changed[:5])}",
+            remedy="restore the files, or start a new run with another --out",
+        )
+
+
+def earlier_refusals(folder: RunFolder) -> set[str]:
+    """Ids of the cases that the run has left out since it began."""
+    if not folder.quarantine.is_file():
+        return set()
+    return {row["case_id"] for row in read_table(folder.quarantine)}
+
+
+def check_same_refusals(folder: RunFolder, left_out: set[str]) -> None:
+    """Refuses to go on when other volumes are unreadable now than when the run began.
+
+    Raises:
+        DataError: Names them.
+    """
+    if not folder.quarantine.is_file():
+        return
+    changed = sorted(earlier_refusals(folder) ^ left_out)
+    if changed:
+        raise DataError(
+            "other volumes can be read now than when this run began",
+            why=f"they differ in {', '.join(changed[:5])}",
+            remedy="restore the files, or start a new run with another --out",
+        )
+
+
+def _write_environment(run: Run, notes: Mapping[str, JsonValue]) -> None:
+    now = environment(run.accelerator)
+    record: dict[str, JsonValue] = {
+        **now,
+        **notes,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": 0.0,
+        "bit_exact": True,
+    }
+    if run.folder.environment.is_file():
+        earlier = cast("dict[str, JsonValue]", read_json(run.folder.environment))
+        changed = sorted(
+            key for key in now if key not in _NOT_VERSIONS and earlier.get(key) != now[key]
+        )
+        record["started"], record["seconds"] = earlier["started"], earlier["seconds"]
+        record["bit_exact"] = earlier["bit_exact"] is True and not changed
+        if changed:
+            run.display.line(f"resumed with another {', '.join(changed)}: not bit-exact")
+    write_json(run.folder.environment, record)
+
+
+def note_seconds(folder: RunFolder, seconds: float) -> None:
+    """Adds to the time that the run has taken over all its sessions."""
+    record = cast("dict[str, JsonValue]", read_json(folder.environment))
+    record["seconds"] = round(float(cast("float", record["seconds"])) + seconds, 1)
+    write_json(folder.environment, record)

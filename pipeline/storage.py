@@ -1,0 +1,221 @@
+"""The one place that writes files: complete or not at all, and on disk when we say so.
+
+Every write goes to a temporary name in the same folder, is fsynced, renamed over the target,
+and the folder is fsynced. A process killed at any instant leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from .errors import StorageError
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def _refusal(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot write {path.name}",
+        where=str(path),
+        why=error.strerror or str(error),
+        remedy="free space, change the permissions, or choose another folder with --out",
+    )
+
+
+def make_folder(path: Path, mode: int = 0o777) -> Path:
+    """Creates a folder and its parents where they are missing.
+
+    Raises:
+        StorageError: The folder cannot be created or is a file.
+    """
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    return path
+
+
+def check_writable(folder: Path) -> None:
+    """Creates `folder` and proves that a file can be written there.
+
+    Raises:
+        StorageError: It cannot; raised before any data is read.
+    """
+    make_folder(folder)
+    probe = folder / ".writable"
+    write_bytes(probe, b"")
+    probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path; what is written there takes the place of `path` at the end.
+
+    Nothing happens to `path` if the block raises.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file, complete or not at all.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Writes UTF-8 text, complete or not at all.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: JsonValue) -> None:
+    """Writes indented JSON; refuses NaN and infinity, which JSON has not."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> JsonValue:
+    """Reads a JSON file of the run.
+
+    Raises:
+        StorageError: The file is missing or damaged.
+    """
+    try:
+        value: JsonValue = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"cannot read {path.name}", where=str(path), why=str(error), remedy="is this a run?"
+        ) from error
+    return value
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 of bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Writes a CSV; text that a spreadsheet would run as a formula is prefixed with `'`.
+
+    Numbers keep all their digits; None becomes an empty cell. `read_table` undoes the prefix.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_cell(name) for name in columns])
+    for row in rows:
+        writer.writerow([_cell(row.get(name)) for name in columns])
+    write_text(path, text.getvalue())
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Reads a CSV that `write_table` wrote; all cells are text.
+
+    Raises:
+        StorageError: The file cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            lines = [[cell.removeprefix("'") for cell in line] for line in csv.reader(handle)]
+        return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+    except (OSError, ValueError, csv.Error) as error:
+        raise StorageError(f"cannot read {path.name}", where=str(path), why=str(error)) from error
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the run folder for this process; the system frees it when the process dies.
+
+    Raises:
+        StorageError: Another living process holds it.
+    """
+    path = folder / ".lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    # A forked loading process inherits the handle, and with it the lock: it must let go of it.
+    held = [handle]
+    os.register_at_fork(after_in_child=lambda: _close_all(held))
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(handle, 100).decode(errors="replace").strip() or "unknown"
+            raise StorageError(
+                "another process is working in this run folder",
+                where=str(folder),
+                why=f"process {holder} holds its lock",
+                remedy="wait for it, end it, or choose another folder with --out",
+            ) from error
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        held.clear()
+        os.close(handle)
+
+
+def _close_all(handles: list[int]) -> None:
+    while handles:
+        os.close(handles.pop())
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes what killed writers left below a folder that this process holds."""
+    for path in folder.rglob(".*.partial"):
+        path.unlink(missing_ok=True)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes that all files below `folder` take."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes free on the disk of `folder`."""
+    return shutil.disk_usage(folder).free

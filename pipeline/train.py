@@ -1,0 +1,144 @@
+"""Trains one fold: the training part teaches, the validation part chooses, the test part waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .build import (
+    build_dataset,
+    build_optimizer,
+    build_order,
+    build_schedule,
+    build_task,
+)
+from .data.dataset import VolumeDataset, evaluation_batches, training_steps
+from .evaluation.metrics import validation_auroc
+from .progress import Bar
+from .run import Run, training_identity
+from .seeds import derived_seed
+from .storage import make_folder, write_table
+from .training.checkpoint import CheckpointFolder
+from .training.fold import FoldTraining, Validation, restore
+from .training.inference import negative_log_likelihood, predict_logits, softmax
+from .training.loop import fit
+from .training.monitor import TensorBoardMonitor
+from .training.optim import AveragedWeights
+from .training.signals import StopRequest
+from .training.state import Row, TrainState
+from .training.task import ClassificationTask
+
+
+def train_fold(run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest) -> None:
+    """Trains a fold to its end, from its newest checkpoint where there is one.
+
+    Args:
+        run: The run.
+        number: The fold, counted from 0.
+        bars: Each is advanced by the epochs done; at the end by those that early stopping saved.
+        stop: Whether somebody asked to stop.
+
+    Raises:
+        DivergedError: A loss or gradient is not finite.
+        PreemptedError: The process was asked to end.
+        InterruptedRunError: Ctrl-C.
+        StorageError: A checkpoint cannot be written or trusted.
+    """
+    training, dataset = _assemble(run, number, bars, stop)
+    restore(training)
+    state, config = training.state, run.config.train
+    _advance(bars, state.epoch, "")
+    workers, rank, processes = run.loads
+    order = build_order(config, dataset.labels, training.seed)
+    if training.accelerator.is_main_process:
+        training.monitor = TensorBoardMonitor(run.folder.fold(number) / "tensorboard", state.step)
+    try:
+        if not state.finished:
+            steps = training_steps(
+                dataset,
+                order,
+                start=state.step,
+                epochs=config.epochs,
+                workers=workers,
+                rank=rank,
+                processes=processes,
+            )
+            fit(training, steps)
+    finally:
+        if training.monitor:
+            training.monitor.close()
+        run.accelerator.free_memory()
+    _advance(bars, config.epochs - state.epoch, "")
+
+
+def _advance(bars: tuple[Bar, ...], epochs: int, note: str) -> None:
+    for bar in bars:
+        if epochs:
+            bar.advance(epochs, note)
+
+
+def _assemble(
+    run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest
+) -> tuple[FoldTraining, VolumeDataset]:
+    fold, config = run.folds.folds[number], run.config
+    classes = run.folds.classes
+    seed = derived_seed(config.seed, "fold", number)
+    dataset = build_dataset(
+        config, run.select(fold.train), run.contents, classes, run.store, augment_seed=seed
+    )
+    task = build_task(config, dataset.labels, len(classes), seed).to(run.accelerator.device)
+    averaged = AveragedWeights(task.plain_network, config.train.ema)
+    order = build_order(config.train, dataset.labels, seed)
+    log = run.folder.fold(number) / "log.csv"
+    make_folder(log.parent)
+    prepared, optimizer = run.accelerator.prepare(task, build_optimizer(config.train, task))
+    training = FoldTraining(
+        accelerator=run.accelerator,
+        task=prepared,
+        plain_task=task,
+        optimizer=optimizer,
+        averaged=averaged,
+        schedule=build_schedule(config.train, order.steps_per_epoch),
+        state=TrainState(),
+        checkpoints=CheckpointFolder(
+            run.folder.checkpoints(number), training_identity(config, run.folds)
+        ),
+        seed=seed,
+        case_ids=[case.case_id for case in dataset.cases],
+        validate=_validation(run, number, task, averaged),
+        write_log=lambda rows: write_table(log, list(rows[0]), rows),
+        show=lambda row: _advance(bars, 1, _note(row)),
+        monitor=None,
+        stop=stop,
+    )
+    return training, dataset
+
+
+def _validation(
+    run: Run, number: int, task: ClassificationTask, averaged: AveragedWeights
+) -> Callable[[], Validation]:
+    """Judges the averaged weights; the network's own are put back afterwards."""
+    cases = run.select(run.folds.folds[number].validation)
+    classes = run.folds.classes
+    dataset = build_dataset(run.config, cases, run.contents, classes, run.store)
+    labels = np.array(dataset.labels, dtype=np.int64)
+    workers, rank, processes = run.loads
+    batches = evaluation_batches(dataset, run.config.train.batch_size, workers, rank, processes)
+
+    def validate() -> Validation:
+        network = task.plain_network
+        with averaged.in_place_of(network):
+            logits = predict_logits(network, batches, run.accelerator, len(cases))
+        probabilities = softmax(logits)
+        accuracy = float((logits.argmax(axis=1) == labels).mean())
+        loss = negative_log_likelihood(logits, labels)
+        return Validation(loss, validation_auroc(labels, probabilities), accuracy)
+
+    return validate
+
+
+def _note(row: Row) -> str:
+    auroc = row["validation_auroc"]
+    judged = "" if auroc is None else f", validation AUROC {auroc:.3f}"
+    return f"loss {row['train_loss']:.3f}{judged}"

@@ -1,0 +1,140 @@
+"""Small real data for whole runs: NIfTI files whose class a small network can learn."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pipeline.config import Config
+from pipeline.config_file import load_config
+from pipeline.crossval import cross_validate
+from pipeline.progress import Silent
+from pipeline.storage import read_table
+
+#: Columns of a log that tell how long it took.
+TIMES = ("seconds", "data_wait")
+
+#: The smallest settings under which every part of a run still does its work.
+SMALL = (
+    "preprocess.spacing=null",
+    "preprocess.size=[8, 8, 8]",
+    "preprocess.crop=none",
+    "model.options={depths: [1, 1, 1, 1], dims: [4, 8, 8, 8], dropout: 0.1}",
+    "model.drop_path=0.1",
+    "model.supervision={stages: [2], weight: 0.3}",
+    "train.epochs=3",
+    "train.batch_size=4",
+    "cv.folds=2",
+    "cv.validation=0.3",
+    "system.workers=0",
+    "system.threads=1",
+    "report.bootstrap=100",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tests share the machine; small networks gain nothing from more threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten patients with two scans each; the class is the half that is brighter."""
+    return write_volumes(tmp_path_factory.mktemp("small"))
+
+
+def write_volumes(folder: Path, patients: int = 10, scans: int = 2, side: int = 8) -> Path:
+    """Writes a manifest and its volumes; the class is which half of a volume is brighter."""
+    (folder / "images").mkdir()
+    rows = []
+    for patient in range(patients):
+        for scan in range(scans):
+            generator = np.random.default_rng([patient, scan])
+            voxels = generator.normal(0, 1, (side, side, side)).astype(np.float32)
+            half = slice(None, side // 2) if patient % 2 else slice(side // 2, None)
+            voxels[half] += 2.0
+            name = f"images/p{patient:02d}_{scan}.nii.gz"
+            nib.save(nib.Nifti1Image(voxels, np.diag([1.0, 1.0, 1.5, 1.0])), folder / name)
+            rows.append([name, "left" if patient % 2 else "right", f"p{patient:02d}"])
+    with (folder / "manifest.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows([["image", "label", "patient_id"], *rows])
+    return folder / "manifest.csv"
+
+
+@pytest.fixture
+def small_config(small_manifest: Path) -> Callable[..., Config]:
+    """Builds a small configuration on the small manifest, with further overrides."""
+
+    def build(*overrides: str) -> Config:
+        return load_config("base", [*SMALL, f"data.manifest={small_manifest}", *overrides])
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory, small_manifest: Path) -> Path:
+    """A small run that was never interrupted."""
+    out = tmp_path_factory.mktemp("reference") / "run"
+    config = load_config("base", [*SMALL, f"data.manifest={small_manifest}"])
+    cross_validate(config, out, Silent())
+    return out
+
+
+def _fold_tensors(run: Path, fold: int, kind: str) -> dict[str, Tensor]:
+    index = json.loads((run / f"fold_{fold}/checkpoints/checkpoints.json").read_text())
+    entry = index["best"] if kind == "best" else index["generations"][0]
+    return safetensors.torch.load_file(run / f"fold_{fold}/checkpoints" / entry["file"])
+
+
+def _assert_same_run(one: Path, other: Path) -> None:
+    for fold in range(2):
+        for kind in ("best", "last"):
+            first, second = _fold_tensors(one, fold, kind), _fold_tensors(other, fold, kind)
+            assert first.keys() == second.keys()
+            assert [n for n in first if not torch.equal(first[n], second[n])] == []
+        logs = [
+            [{k: v for k, v in row.items() if k not in TIMES} for row in read_table(log)]
+            for log in (one / f"fold_{fold}/log.csv", other / f"fold_{fold}/log.csv")
+        ]
+        assert logs[0] == logs[1]
+    for name in ("predictions.csv", "folds.json", "report/metrics.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.fixture(scope="session")
+def fold_tensors() -> Callable[[Path, int, str], dict[str, Tensor]]:
+    """Tensors of a fold's `best` or `last` checkpoint."""
+    return _fold_tensors
+
+
+@pytest.fixture(scope="session")
+def assert_same_run() -> Callable[[Path, Path], None]:
+    """Asserts that weights, averages, optimizer, logs, predictions and metrics agree by the bit."""
+    return _assert_same_run
+
+
+@pytest.fixture
+def small_arguments(small_manifest: Path) -> Callable[..., list[str]]:
+    """The same as arguments of `volclass train`, all but the run folder."""
+
+    def build(*more: str) -> list[str]:
+        return ["train", "-c", "base", *SMALL, f"data.manifest={small_manifest}", *more]
+
+    return build
+
+
+@pytest.fixture(autouse=True)
+def restored_threads() -> Iterator[None]:
+    """A run may set torch's threads; the next test shall not notice."""
+    yield
+    torch.set_num_threads(1)

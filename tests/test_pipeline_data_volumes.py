@@ -1,0 +1,248 @@
+"""Preprocessing, its cache and augmentation, on files that are really written and damaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.config import AffineConfig, AugmentConfig, IntensityConfig, PreprocessConfig
+from pipeline.data import volumes as volumes_module
+from pipeline.data.augment import augmentation, augmentation_seed, quarter_turn_planes
+from pipeline.data.cache import VolumeCache
+from pipeline.data.cases import Case
+from pipeline.data.transforms import pad_or_crop, percentiles, preprocessing_key, window, zscore
+from pipeline.data.volumes import Refusal, VolumeStore, prepare
+from pipeline.errors import DataError
+
+Store = Callable[..., VolumeStore]
+KEEP = PreprocessConfig(spacing=None, size=(8, 8, 8), crop="none")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    def build(config: PreprocessConfig = KEEP) -> VolumeStore:
+        return VolumeStore(config, VolumeCache(tmp_path / "cache", preprocessing_key(config)))
+
+    return build
+
+
+def write(
+    path: Path, voxels: NDArray[np.float32], affine: NDArray[np.float64] | None = None
+) -> Case:
+    nib.save(nib.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
+    return Case(path.name, path.name, path)
+
+
+def noise(seed: int = 0, shape: tuple[int, int, int] = (8, 8, 8)) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(10, 3, shape).astype(np.float32)
+
+
+def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise AssertionError("a source file was read")
+
+    monkeypatch.setattr(volumes_module, "preprocessing", fail)
+
+
+def test_starting_again_reads_no_source_file(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [write(tmp_path / f"{k}.nii.gz", noise(k)) for k in range(3)]
+    first, refused = prepare(store(), cases, 0, lambda: None)
+    assert refused == []
+    volume = store().fetch(cases[0])
+    forbid_reading(monkeypatch)
+    again, _ = prepare(store(), cases, 0, lambda: None)
+    assert again == first
+    assert torch.equal(store().fetch(cases[0]).image, volume.image)
+
+
+def test_workers_prepare_the_same(store: Store, tmp_path: Path) -> None:
+    cases = [write(tmp_path / f"{k}.nii.gz", noise(k)) for k in range(4)]
+    contents, _ = prepare(store(), cases, 2, lambda: None)
+    images = [store().fetch(case).image for case in cases]
+    alone = VolumeStore(KEEP, VolumeCache(tmp_path / "other", preprocessing_key(KEEP)))
+    assert prepare(alone, cases, 0, lambda: None)[0] == contents
+    for image, case in zip(images, cases, strict=True):
+        assert torch.equal(image, alone.fetch(case).image)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "remove", "foreign"])
+def test_a_damaged_entry_is_rebuilt(damage: str, store: Store, tmp_path: Path) -> None:
+    case = write(tmp_path / "a.nii.gz", noise())
+    whole = store().fetch(case)
+    (entry,) = (tmp_path / "cache" / "volumes").rglob("*.volume")
+    content = bytearray(entry.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    changed = {"cut": content[:-9], "empty": b"", "foreign": b"PK" + content}
+    if damage == "remove":
+        entry.unlink()
+    else:
+        entry.write_bytes(bytes(changed.get(damage, content)))
+    again = store().fetch_known(case, whole.content)
+    assert torch.equal(again.image, whole.image)
+    assert again.spacing == whole.spacing
+    assert len(list((tmp_path / "cache" / "volumes").rglob("*.volume"))) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spacing": (1.5, 1.0, 1.0)},
+        {"size": (8, 8, 9)},
+        {"fit": "resize"},
+        {"crop": "foreground"},
+        {"intensity": IntensityConfig(name="unit")},
+    ],
+)
+def test_every_setting_is_part_of_the_key(change: dict[str, object]) -> None:
+    assert preprocessing_key(KEEP.model_copy(update=change)) != preprocessing_key(KEEP)
+
+
+def test_a_replaced_file_is_read_again_and_never_mixed(store: Store, tmp_path: Path) -> None:
+    case = write(tmp_path / "a.nii", noise(0))
+    first = store().fetch(case)
+    write(tmp_path / "a.nii", noise(1))
+    os.utime(case.image, ns=(1, 1))
+    second = store().fetch(case)
+    assert second.content != first.content
+    assert not torch.equal(second.image, first.image)
+    for entry in (tmp_path / "cache" / "volumes").rglob("*.volume"):
+        entry.unlink()
+    with pytest.raises(DataError, match="changed during the run"):
+        store().fetch_known(case, first.content)
+
+
+def test_the_cache_is_private(store: Store, tmp_path: Path) -> None:
+    store().fetch(write(tmp_path / "a.nii", noise()))
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_refused_volume_is_named(store: Store, tmp_path: Path) -> None:
+    case = write(tmp_path / "flat.nii.gz", np.ones((8, 8, 8), dtype=np.float32))
+    refused = store().inspect(case)
+    assert isinstance(refused, Refusal)
+    assert (refused.case_id, refused.file, refused.code) == (
+        "flat.nii.gz",
+        "flat.nii.gz",
+        "E_CONSTANT",
+    )
+    assert refused.remedy
+
+
+def test_orientations_of_one_volume_give_one_tensor(store: Store, tmp_path: Path) -> None:
+    voxels = noise(3, (6, 7, 8))
+    upright = store().fetch(write(tmp_path / "ras.nii", voxels)).image
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    flip[:3, 3] = [5.0, 6.0, 0.0]
+    flipped = write(tmp_path / "lps.nii", voxels[::-1, ::-1].copy(), flip)
+    swap = np.eye(4)[[2, 1, 0, 3]]
+    swapped = write(tmp_path / "sar.nii", voxels.transpose(2, 1, 0).copy(), swap)
+    assert torch.equal(store().fetch(flipped).image, upright)
+    assert torch.equal(store().fetch(swapped).image, upright)
+
+
+def test_spacing_is_what_was_asked_for(store: Store, tmp_path: Path) -> None:
+    config = PreprocessConfig(spacing=(2.0, 2.0, 2.0), size=(6, 6, 6), crop="none")
+    affine = np.diag([1.0, 1.0, 4.0, 1.0])
+    ramp = np.broadcast_to(np.arange(12.0)[:, None, None], (12, 12, 3)).astype(np.float32)
+    volume = store(config).fetch(write(tmp_path / "ramp.nii", ramp.copy(), affine))
+    assert volume.image.shape == (1, 6, 6, 6)
+    assert volume.spacing == pytest.approx((2.0, 2.0, 2.0))
+    profile = volume.image[0, :, 3, 2]
+    steps = profile.diff()[1:-1]
+    assert torch.allclose(steps, steps[0].expand_as(steps), atol=1e-4)
+
+
+def test_the_foreground_is_cropped_to_its_box(store: Store, tmp_path: Path) -> None:
+    voxels = np.full((20, 20, 20), -1000.0, dtype=np.float32)
+    voxels[4:9, 10:16, 3:12] = noise(0, (5, 6, 9))
+    config = PreprocessConfig(
+        spacing=None, size=(5, 6, 9), crop="foreground", intensity=IntensityConfig(name="none")
+    )
+    volume = store(config).fetch(write(tmp_path / "body.nii", voxels))
+    assert np.allclose(volume.image[0].numpy(), voxels[4:9, 10:16, 3:12])
+
+
+def test_grey_values_are_scaled_as_named() -> None:
+    volume = torch.cat([torch.full((500,), -5.0), torch.randn(500) * 2 + 30]).reshape(1, 10, 10, 10)
+    scaled = zscore(volume)
+    inside = scaled[volume > volume.mean()]
+    assert float(inside.mean()) == pytest.approx(0.0, abs=1e-4)
+    assert float(inside.std()) == pytest.approx(1.0, abs=1e-4)
+    clipped = window(volume, 0.0, 30.0)
+    assert float(clipped.min()) == 0.0
+    assert float(clipped.max()) == 1.0
+    ranked = percentiles(torch.arange(1000.0).reshape(1, 10, 10, 10), 1.0, 99.0)
+    assert float(ranked.flatten()[10]) == pytest.approx(0.0, abs=1e-3)
+    assert float(ranked.flatten()[989]) == pytest.approx(1.0, abs=1e-3)
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 9)] * 3),
+    size=st.tuples(*[st.integers(1, 9)] * 3),
+)
+@settings(max_examples=30, deadline=None)
+def test_padding_and_cropping_keep_the_centre(
+    shape: tuple[int, int, int], size: tuple[int, int, int]
+) -> None:
+    volume = torch.rand(1, *shape) + 1
+    fitted = pad_or_crop(volume, size)
+    assert fitted.shape == (1, *size)
+    if all(new >= old for new, old in zip(size, shape, strict=True)):
+        assert float(fitted.sum()) == pytest.approx(
+            float(volume.sum() + volume.min() * (fitted.numel() - volume.numel())), rel=1e-5
+        )
+
+
+def test_augmentation_is_a_function_of_its_seed() -> None:
+    config = PreprocessConfig(spacing=(1.0, 1.0, 1.0), size=(8, 8, 8))
+    everything = AugmentConfig(
+        affine=AffineConfig(probability=1.0), noise=1.0, blur=1.0, gamma=1.0, intensity=1.0
+    )
+    augment = augmentation(everything, config)
+    volume = torch.from_numpy(noise())[None]
+    before = volume.clone()
+    state = torch.random.get_rng_state()
+    seeds = [augmentation_seed(0, epoch, "case") for epoch in range(3)]
+    results = [augment(volume, seed) for seed in seeds]
+    again = [augmentation(everything, config)(volume, seed) for seed in reversed(seeds)]
+    for result, repeat in zip(results, reversed(again), strict=True):
+        assert torch.equal(result, repeat)
+        assert type(result) is torch.Tensor
+    assert not torch.equal(results[0], results[1])
+    assert torch.equal(volume, before)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_no_augmentation_changes_nothing() -> None:
+    nothing = AugmentConfig(
+        flip=0,
+        rotate90=0,
+        affine=AffineConfig(probability=0),
+        intensity=0,
+        gamma=0,
+        noise=0,
+        blur=0,
+    )
+    volume = torch.from_numpy(noise())[None]
+    assert torch.equal(augmentation(nothing, KEEP)(volume, 1), volume)
+
+
+def test_quarter_turns_keep_to_planes_of_equal_voxels() -> None:
+    flat = PreprocessConfig(spacing=(1.0, 1.0, 3.0), size=(8, 8, 8))
+    assert quarter_turn_planes(flat) == [(0, 1)]
+    cube = PreprocessConfig(spacing=(1.0, 1.0, 1.0), size=(8, 8, 8))
+    assert quarter_turn_planes(cube) == [(0, 1), (0, 2), (1, 2)]
+    slab = PreprocessConfig(spacing=(1.0, 1.0, 1.0), size=(8, 9, 7))
+    assert quarter_turn_planes(slab) == []
