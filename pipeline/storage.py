@@ -205,10 +205,18 @@ def _close_all(handles: list[int]) -> None:
         os.close(handles.pop())
 
 
+def remove(path: Path) -> None:
+    """Removes a file that nothing names any more; a missing one is no error."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _refusal(path, error) from error
+
+
 def remove_partial(folder: Path) -> None:
     """Removes what killed writers left below a folder that this process holds."""
     for path in folder.rglob(".*.partial"):
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def folder_bytes(folder: Path) -> int:

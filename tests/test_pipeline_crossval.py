@@ -159,7 +159,7 @@ def test_accumulated_batches_give_the_gradient_of_the_whole(
             f"train.accumulate={accumulate}",
             "train.epochs=1",
             "model.drop_path=0.0",
-            "model.options={depths: [1, 1, 1, 1], dims: [4, 8, 8, 8]}",
+            "model.options.dropout=0.0",
         )
         cross_validate(config, tmp_path / f"run{number}", Silent(), fold=0)
         tensors = fold_tensors(tmp_path / f"run{number}", 0, "last")
@@ -167,7 +167,7 @@ def test_accumulated_batches_give_the_gradient_of_the_whole(
         moments.append({name: t for name, t in tensors.items() if name.endswith("exp_avg")})
     assert len(moments[0]) > 40
     for name, moment in moments[0].items():
-        assert torch.allclose(moment, moments[1][name], atol=1e-6), name
+        assert torch.allclose(moment, moments[1][name], atol=1e-7), name
 
 
 @pytest.mark.parametrize(

@@ -168,10 +168,10 @@ def draw_outline(rng: np.random.Generator, margin: Margin, diameter_mm: float) -
     stretch /= np.cbrt(stretch.prod())
     strength, shape = rng.uniform(0.0, 1.0), rng.uniform(0.0, 1.0, (2, bumps))
     if margin == "spiculated":
-        heights = (1.8 + 0.7 * strength) * (0.8 + 0.4 * shape[0])
+        heights = (2.0 + 0.8 * strength) * (0.8 + 0.4 * shape[0])
         sharpness = 20.0 + 12.0 * shape[1]
     else:
-        heights = (0.05 + 0.20 * strength) * shape[0]
+        heights = (0.05 + 0.15 * strength) * shape[0]
         sharpness = 2.0 + 4.0 * shape[1]
     unit = Outline(stretch, tips, heights, sharpness, scale=1.0)
     # The volume within a star-shaped surface is 4/3 pi times the mean of its radius cubed.
@@ -198,9 +198,9 @@ def draw_anatomy(rng: np.random.Generator, margin: Margin) -> Anatomy:
         organ_hu=organ_hu,
         lesion_centre=organ.centre + rng.uniform(-2.0, 2.0, 3),
         lesion_mm=diameter,
-        lesion_hu=organ_hu + rng.uniform(120.0, 150.0),
+        lesion_hu=organ_hu + rng.uniform(180.0, 220.0),
         outline=draw_outline(rng, margin, diameter),
-        texture=texture * np.float32(rng.uniform(6.0, 10.0) / texture.std()),
+        texture=texture * np.float32(rng.uniform(5.0, 8.0) / texture.std()),
     )
 
 

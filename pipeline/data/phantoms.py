@@ -44,7 +44,7 @@ class Site:
     kernel_mm: float
 
 
-SITES = {"A": Site(noise=10.0, offset=0.0, kernel_mm=0.4), "B": Site(15.0, 12.0, 0.7)}
+SITES = {"A": Site(noise=8.0, offset=0.0, kernel_mm=0.4), "B": Site(12.0, 12.0, 0.7)}
 
 
 @dataclass(frozen=True, slots=True)

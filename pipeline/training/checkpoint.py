@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import StorageError
-from ..storage import make_folder, read_json, sha256, write_bytes, write_json
+from ..storage import make_folder, read_json, remove, sha256, write_bytes, write_json
 
 Json = dict[str, JsonValue]
 FORMAT = 1
@@ -125,7 +125,7 @@ class CheckpointFolder:
         named = {entry["file"] for entry in cast("list[Json | None]", entries) if entry}
         for path in self.folder.glob("*.safetensors"):
             if path.name not in named:
-                path.unlink(missing_ok=True)
+                remove(path)
 
     @property
     def _index_path(self) -> Path:
