@@ -47,9 +47,9 @@ def average_pool(x: Tensor, window: Triple) -> Tensor:
     Returns:
         The averages, shaped as ``x``.
     """
-    # One axis after the other, by sums of shifted copies: three to five times faster on CPU than
-    # avg_pool3d forward and backward, and autocast does not lower its precision, as it would
-    # with a convolution or a matrix product.
+    # One axis after the other, by sums of shifted copies: faster on a CPU than avg_pool3d, forward
+    # and backward, and autocast does not lower its precision, as it would with a convolution or
+    # a matrix product.
     count = torch.ones((), dtype=x.dtype, device=x.device)
     total = x
     for axis, extent in enumerate(window):
@@ -186,9 +186,27 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, X, Y, Z)`` to the same shape, each voxel on its own."""
-        hidden = self.drop(self.act(self.fc1(x)))
-        mapped: Tensor = self.drop(self.fc2(hidden))
-        return mapped
+        hidden = self.drop(self.act(pointwise(self.fc1, x)))
+        return self.drop(pointwise(self.fc2, hidden))
+
+
+def pointwise(conv: nn.Conv3d, x: Tensor) -> Tensor:
+    """Apply a 1x1x1 convolution as the matrix product that it is.
+
+    The weights stay those of a convolution, as published; on a CPU the product is faster, forward
+    and backward, on the large grids of the first stages.
+
+    Args:
+        conv: kernel and stride 1, one group, with a bias.
+        x: ``(B, in, X, Y, Z)``, left unchanged.
+
+    Returns:
+        ``(B, out, X, Y, Z)``, equal to ``conv(x)`` to rounding.
+    """
+    assert conv.bias is not None
+    weight = conv.weight.flatten(1).expand(x.shape[0], -1, -1)
+    mapped = torch.baddbmm(conv.bias[None, :, None], weight, x.flatten(2))
+    return mapped.unflatten(2, x.shape[2:])
 
 
 class LayerScale(nn.Module):

@@ -32,6 +32,7 @@ class _SafeLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_unique(self, node: MappingNode) -> Tree:
+        """A mapping whose keys are all different; a repeated key is refused, not overwritten."""
         keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]
         repeated = sorted({key for key in keys if keys.count(key) > 1})
         if repeated:

@@ -63,6 +63,7 @@ class _PlainBar:
         self._started = self._shown = time.monotonic()
 
     def advance(self, amount: int = 1, note: str = "") -> None:
+        """Prints a line when the last one is ten seconds old, or the work is done."""
         self._done += amount
         now = time.monotonic()
         if now - self._shown < _SECONDS_BETWEEN_LINES and self._done < self._total:

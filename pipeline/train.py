@@ -127,6 +127,7 @@ def _validation(
     batches = evaluation_batches(dataset, run.config.train.batch_size, workers, rank, processes)
 
     def validate() -> Validation:
+        """Logits by the averaged weights, and the figures that follow from them."""
         network = task.plain_network
         with averaged.in_place_of(network):
             logits = predict_logits(network, batches, run.accelerator, len(cases))

@@ -111,7 +111,8 @@ def test_reference_weights_without_layer_scale_are_understood() -> None:
     state, _ = reference_tensors()
     plain = {key: tensor for key, tensor in state.items() if "layer_scale" not in key}
     model = PoolFormer3d((2, 2, 3, 2), (8, 16, 24, 32), num_classes=5, layer_scale=None)
-    model.load_state_dict(convert_reference_state_dict(plain))
+    report = model.load_state_dict(convert_reference_state_dict(plain))
+    assert report.missing_keys == report.unexpected_keys == []
 
 
 @needs_golden

@@ -139,14 +139,14 @@ def _split(ids: Sequence[str], folds: np.ndarray, fold: int) -> dict[str, JsonVa
 def _write_settings(folder: Path) -> None:
     settings = {
         "seed": 0,
-        "data": {"source": "manifest", "manifest": "/home/user/secret folder/cases.csv"},
+        "data": {"source": "manifest", "manifest": "/home/you/secret folder/cases.csv"},
         "train": {"epochs": 30, "lr": 0.001},
         "report": {"bootstrap": 200, "gallery": 12},
     }
     write_text(folder / "config.yaml", yaml.safe_dump(settings))
     write_json(folder / "environment.json", {"volclass": "0.1.0", "device": "cpu", "seconds": 61.5})
     columns = ("case_id", "file", "code", "reason", "remedy")
-    row = ("P900", "/mnt/share/P900.nii", "truncated", "/mnt/share/P900.nii ends early", "copy it")
+    row = ("P900", "/data/share/P900.nii", "truncated", "/data/share/P900.nii ends early", "copy it")
     write_table(folder / "quarantine.csv", columns, [dict(zip(columns, row, strict=True))])
 
 
@@ -233,7 +233,7 @@ def test_the_page_loads_nothing_and_names_no_folder(empty: Path) -> None:
         assert str(empty) not in text
         assert "/home/" not in text
         assert "secret folder" not in text
-        assert "/mnt/share" not in text
+        assert "/data/share" not in text
     assert report.page.stat().st_size < 3_000_000
     assert set(re.findall(r'(?:src|href)="(.)', page)) <= {"d", "#"}
     ids = re.findall(r'\sid="([^"]+)"', page)
@@ -250,6 +250,20 @@ def test_equal_files_give_equal_bytes(empty: Path, tmp_path: Path) -> None:
     assert second.page == tmp_path / "elsewhere" / "index.html"
     assert first.page.read_bytes() == second.page.read_bytes()
     assert first.metrics.read_bytes() == second.metrics.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("fact", "words"),
+    [({"patients_assumed": True}, "no patient column"), ({"bit_exact": False}, "only to rounding")],
+)
+def test_what_weakens_the_evidence_is_said_at_the_top(
+    fact: dict[str, JsonValue], words: str, empty: Path
+) -> None:
+    assert all(words not in notice for notice in write_report(empty).notices)
+    write_json(empty / "environment.json", fact)
+    report = write_report(empty)
+    assert any(words in notice for notice in report.notices)
+    assert words in report.page.read_text()
 
 
 def test_an_unfinished_run_says_so_loudly(empty: Path) -> None:

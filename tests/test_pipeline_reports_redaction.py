@@ -10,11 +10,11 @@ from pipeline.reports.redaction import file_name, hide_paths, relative_only, sho
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("/home/ann/scans/a.nii", "…/a.nii"),
+        ("/home/you/scans/a.nii", "…/a.nii"),
         (r"C:\Users\ann\a.nii", "…/a.nii"),
         (r"\\server\share\a.nii", "…/a.nii"),
-        ("file:///home/ann/a.nii", "…/a.nii"),
-        ("cannot read '/home/ann/a.nii': short", "cannot read '…/a.nii': short"),
+        ("file:///home/you/a.nii", "…/a.nii"),
+        ("cannot read '/home/you/a.nii': short", "cannot read '…/a.nii': short"),
         ("scans/p1/a.nii is 3/4 empty", "scans/p1/a.nii is 3/4 empty"),
         ("0.001", "0.001"),
         ("and/or", "and/or"),

@@ -86,6 +86,7 @@ class _Problems:
         self.found.append((line, f"line {line}: {code}: {text}"))
 
     def refuse(self, path: Path) -> None:
+        """Raises one DataError with all problems, or does nothing where there is none."""
         if not self.found:
             return
         count = len(self.found)

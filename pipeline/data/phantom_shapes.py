@@ -146,7 +146,7 @@ class Anatomy:
         value += (self.organ_hu - SOFT_TISSUE) * self.organ.cover(points)
         value += (self.spine_hu - SOFT_TISSUE) * self.spine.cover(points)
         offsets = np.stack([points[i] - np.float32(self.lesion_centre[i]) for i in range(3)])
-        value += (self.lesion_hu - self.organ_hu) * self.outline.cover(offsets)
+        value += (self.lesion_hu - value) * self.outline.cover(offsets)
         grid = points / TEXTURE_PITCH_MM + (TEXTURE_POINTS - 1) / 2
         texture = ndimage.map_coordinates(self.texture, grid, order=1, mode="reflect")
         return value + muscle * texture

@@ -37,7 +37,7 @@ FIELD_MM = 80.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A hospital's scanner: noise in HU, grey value offset in HU and blur in mm."""
+    """A hospital's scanner: noise and grey value offset in HU, grain of the noise in mm."""
 
     noise: float
     offset: float
@@ -155,10 +155,15 @@ def make_phantom(seed: int, patient: int, scan: int) -> PhantomScan:
 def _scanned(
     ideal: npt.NDArray[np.float32], spacing: Doubles, site: Site, rng: np.random.Generator
 ) -> npt.NDArray[np.int16]:
-    """What the site's scanner makes of the ideal grey values: blur, noise, offset, whole HU."""
-    blurred = ndimage.gaussian_filter(ideal, site.kernel_mm / spacing)
-    noise = site.noise * rng.standard_normal(ideal.shape, dtype=np.float32)
-    return np.clip(np.rint(blurred + noise + site.offset), -1024, 3071).astype(np.int16)
+    """What the site's scanner makes of the ideal grey values: noise, offset, whole HU.
+
+    The kernel shapes the noise only. Blurring the lesion as well would grey a large surface more
+    than a small one, and so show the class in the histogram.
+    """
+    grain = rng.standard_normal(ideal.shape, dtype=np.float32)
+    grain = ndimage.gaussian_filter(grain, site.kernel_mm / spacing)
+    noise = grain * np.float32(site.noise / grain.std())
+    return np.clip(np.rint(ideal + noise + site.offset), -1024, 3071).astype(np.int16)
 
 
 def stored(

@@ -108,16 +108,33 @@ def render_page(run: RunFiles, result: Evaluation, notices: tuple[str, ...]) -> 
     )  # fmt: skip
 
 
+_DECLARED = {
+    ("patients_assumed", "true"): "The manifest has no patient column, so every case counts as a "
+    "patient of its own. If a patient has several scans, all figures are too good and all "
+    "intervals too narrow.",
+    ("bit_exact", "false"): "The run was resumed with other versions, another device or another "
+    "number of threads: repeating it gives the same choices, and results only to rounding.",
+}
+
+
 def _notices(run: RunFiles) -> tuple[str, ...]:
+    return (
+        *_unfinished(run),
+        *(text for (key, value), text in _DECLARED.items() if run.environment.get(key) == value),
+        *run.notices,
+    )
+
+
+def _unfinished(run: RunFiles) -> tuple[str, ...]:
     planned, unfinished = len(run.plan.folds), run.unfinished
     if not unfinished:
-        return run.notices
+        return ()
     names = ", ".join(str(fold) for fold in unfinished)
     loud = (
         f"This run is not finished: {planned - len(unfinished)} of {planned} folds have "
         f"predictions (missing: fold {names}). All figures are of the finished folds only."
     )
-    return (loud, *run.notices)
+    return (loud,)
 
 
 def _environment() -> Environment:
