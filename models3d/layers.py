@@ -187,7 +187,8 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, X, Y, Z)`` to the same shape, each voxel on its own."""
         hidden = self.drop(self.act(pointwise(self.fc1, x)))
-        return self.drop(pointwise(self.fc2, hidden))
+        mapped: Tensor = self.drop(pointwise(self.fc2, hidden))
+        return mapped
 
 
 def pointwise(conv: nn.Conv3d, x: Tensor) -> Tensor:
@@ -206,7 +207,7 @@ def pointwise(conv: nn.Conv3d, x: Tensor) -> Tensor:
     assert conv.bias is not None
     weight = conv.weight.flatten(1).expand(x.shape[0], -1, -1)
     mapped = torch.baddbmm(conv.bias[None, :, None], weight, x.flatten(2))
-    return mapped.unflatten(2, x.shape[2:])
+    return mapped.reshape(x.shape[0], -1, *x.shape[2:])
 
 
 class LayerScale(nn.Module):

@@ -26,6 +26,7 @@ from .data.transforms import preprocessing_key
 from .data.volumes import VolumeStore
 from .errors import ConfigError
 from .seeds import derived_seed
+from .storage import make_folder
 from .training.checkpoint import read_weights
 from .training.fold import Schedule
 from .training.optim import parameter_groups
@@ -52,6 +53,10 @@ def build_accelerator(system: SystemConfig, precision: str) -> Accelerator:
         raise ConfigError(
             f"there is no {system.device} device here", where="system.device", remedy="use auto"
         )
+    if precision == "fp16" and (system.device == "cpu" or not torch.cuda.is_available()):
+        raise ConfigError(
+            "fp16 needs a CUDA device", where="train.precision", remedy="use bf16 or fp32"
+        )
     mixed = "no" if precision == "fp32" else precision
     # Its state is one a process and refuses another precision; a session may do several runs.
     AcceleratorState._reset_state()
@@ -65,6 +70,8 @@ def build_manifest(config: Config, cache: Path, advance: Callable[[int, int], No
         DataError: The manifest is refused.
     """
     data = config.data
+    # Whoever comes first makes the folder: it will hold images, so it is closed to others.
+    make_folder(cache, mode=0o700)
     if data.source == "phantoms":
         made = data.phantoms
         folder = cache / "phantoms" / f"{made.patients}-{made.scans}-{made.seed}"

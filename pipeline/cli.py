@@ -6,6 +6,7 @@ refusals come at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def train(
 def predict(
     run: RunArgument,
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Volumes, folders or manifests.")
+        list[str], typer.Argument(metavar="INPUT...", help="Volumes, folders or manifests.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write.")],
     out_of_fold: Annotated[
@@ -212,6 +213,9 @@ def _stop(message: str) -> NoReturn:
 def main(verb: str | None = None) -> None:
     """Entry of the console command, and of the scripts, which are its verbs."""
     _refuse_namesakes()
+    # Threads that spin while they wait for each other starve the loading processes, and themselves
+    # where the machine is shared. OpenMP reads this once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if verb is None else [verb, *sys.argv[1:]]
     program: Callable[..., object] = app
     program(args=arguments, prog_name="volclass")

@@ -36,7 +36,7 @@ class PhantomConfig(Section):
     """Number of patients; half of them carry each class."""
     scans: PositiveInt = 2
     """Most scans a patient has; each has at least one."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the generator; independent of the training seed."""
 
 

@@ -21,6 +21,8 @@ from .config import PATH_KEYS, Config
 from .errors import ConfigError
 
 Tree = dict[str, JsonValue]
+#: What PyYAML raises; a tag such as `!!int` on other text ends in Python's own errors.
+_NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError)
 
 
 class _SafeLoader(yaml.SafeLoader):
@@ -97,7 +99,7 @@ def config_tree(config: Config, folder: Path) -> Tree:
     for section, key in PATH_KEYS:
         part = cast("Tree", tree[section])
         if part[key] is not None:
-            part[key] = os.path.relpath(str(part[key]), folder)
+            part[key] = os.path.relpath(str(part[key]), folder.resolve())
     return tree
 
 
@@ -141,7 +143,7 @@ def _parse(path: Path) -> Tree:
     try:
         loader = _SafeLoader(path.read_text(encoding="utf-8"))
         tree = loader.get_single_data()
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, *_NOT_YAML) as error:
         raise ConfigError("cannot read the config", where=str(path), why=str(error)) from None
     if tree is None:
         return {}
@@ -175,7 +177,7 @@ def _apply(tree: Tree, override: str) -> None:
         )
     try:
         value = cast("JsonValue", _SafeLoader(text).get_single_data())
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise ConfigError(f"the value of {name} is not YAML", why=str(error)) from None
     change: Tree = {}
     part = change

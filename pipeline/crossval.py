@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accelerate import Accelerator
 from pydantic import JsonValue
 
-from .build import build_accelerator, build_manifest, build_store, check_network
+from .build import (
+    build_accelerator,
+    build_manifest,
+    build_order,
+    build_store,
+    check_network,
+)
 from .config import Config
 from .data.folds_file import check_folds, read_folds
 from .data.splits import Fold, Folds, make_folds
-from .data.volumes import Refusal, check_contents, check_refusals, prepare
+from .data.volumes import check_contents, check_refusals, prepare
 from .errors import ConfigError
 from .forecast import forecast
 from .predict import predict_test_fold
-from .progress import Bar, Display, Silent, size
+from .progress import Display, Silent, phantom_bar, size
 from .reports.page import write_report
 from .run import Run, RunFolder
 from .run_record import (
@@ -27,11 +33,13 @@ from .run_record import (
     check_same_refusals,
     earlier_refusals,
     note_seconds,
+    write_settings,
     write_start,
 )
 from .storage import check_writable, folder_bytes, locked, read_table, remove_partial, write_table
 from .train import train_fold
-from .training.signals import heeding_signals
+from .training.loop import asked_to_stop
+from .training.signals import StopRequest, heeding_signals
 
 
 def cross_validate(
@@ -54,7 +62,7 @@ def cross_validate(
         dry_run: Stop after the forecast.
 
     Returns:
-        The run folder, or None after a dry run.
+        The run folder; None after a dry run, and on all processes but the first.
 
     Raises:
         VolclassError: Whatever the user can mend; nothing that was there is lost.
@@ -63,25 +71,26 @@ def cross_validate(
     check_network(config)
     check_writable(out)
     accelerator = build_accelerator(config.system, config.train.precision)
-    display = display if accelerator.is_main_process else Silent()
-    with _owned(folder, accelerator):
+    first = bool(accelerator.is_main_process)
+    display = display if first else Silent()
+    with _owned(folder, accelerator), heeding_signals() as stop:
         check_folder(config, folder, resume=resume, fold=fold)
-        run, notes = _open(config, folder, accelerator, display)
-        numbers = _chosen(run, fold)
-        for line in forecast(run, numbers).lines():
+        opened = _open(config, folder, accelerator, display)
+        numbers = _chosen(opened.run, fold)
+        for line in forecast(opened.run, numbers).lines():
             display.line(line)
         if dry_run:
             return None
         started = time.monotonic()
-        run, refused = _read_volumes(run)
-        with accelerator.main_process_first():
-            if accelerator.is_main_process:
-                write_start(run, refused, notes)
-        _train_folds(run, numbers)
-        if accelerator.is_main_process:
-            note_seconds(folder, time.monotonic() - started)
+        try:
+            _train_folds(_read_volumes(opened, stop), numbers, stop)
+        finally:
+            if first and folder.environment.is_file():
+                note_seconds(folder, time.monotonic() - started)
+        if first:
             write_report(folder.path)
-    return folder
+        accelerator.wait_for_everyone()
+    return folder if first else None
 
 
 @contextmanager
@@ -95,38 +104,57 @@ def _owned(folder: RunFolder, accelerator: Accelerator) -> Iterator[None]:
         yield
 
 
-def _open(
-    config: Config, folder: RunFolder, accelerator: Accelerator, display: Display
-) -> tuple[Run, dict[str, JsonValue]]:
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A run before its volumes are read.
+
+    Attributes:
+        run: With all cases of the manifest.
+        frozen: Whether its folds were there before; they are obeyed, not made anew.
+        notes: What the environment file says beside versions.
+    """
+
+    run: Run
+    frozen: bool
+    notes: dict[str, JsonValue]
+
+
+def _open(config: Config, folder: RunFolder, accelerator: Accelerator, display: Display) -> _Opened:
     """Cases and folds, as the manifest has them; no volume is read yet."""
     cache = folder.cache(config)
     with accelerator.main_process_first():
-        manifest = build_manifest(config, cache, _phantom_bar(display))
+        manifest = build_manifest(config, cache, phantom_bar(display))
     for line in manifest.notes():
         display.line(line)
     cases = {case.case_id: case for case in manifest.cases}
-    if folder.folds.is_file():
+    frozen = folder.folds.is_file()
+    if frozen:
         folds = read_folds(folder.folds)
         left_out = earlier_refusals(folder)
         check_folds(folds, [case for name, case in cases.items() if name not in left_out])
         display.line(f"folds: as in {folder.folds.name}")
     else:
         folds = make_folds(manifest.cases, config.cv, config.seed)
+    # Nobody writes folds before everybody has looked whether there are any.
+    accelerator.wait_for_everyone()
     store = build_store(config, cache)
     run = Run(config, folder, accelerator, store, cases, {}, folds, display)
-    return run, {"patients_assumed": manifest.patients_assumed}
+    _check_shares(run)
+    return _Opened(run, frozen, {"patients_assumed": manifest.patients_assumed})
 
 
-def _phantom_bar(display: Display) -> Callable[[int, int], None]:
-    """Shows the making of phantoms, if any are made at all."""
-    bars: list[Bar] = []
-
-    def advance(_: int, total: int) -> None:
-        if not bars:
-            bars.append(display.bar("making phantoms", total))
-        bars[0].advance()
-
-    return advance
+def _check_shares(run: Run) -> None:
+    """Every process needs a case in every forward pass."""
+    processes = run.accelerator.num_processes
+    for fold in run.folds.folds:
+        order = build_order(run.config.train, [0] * len(fold.train), seed=0)
+        smallest = min(len(batch) for step in order.epoch(0) for batch in step.batches)
+        if smallest < processes:
+            raise ConfigError(
+                f"a batch of {smallest} cases cannot be shared by {processes} processes",
+                where="train.batch_size",
+                remedy=f"raise it to at least {2 * processes}, or start fewer processes",
+            )
 
 
 def _chosen(run: Run, fold: int | None) -> list[int]:
@@ -140,29 +168,42 @@ def _chosen(run: Run, fold: int | None) -> list[int]:
     return [number for number in asked if not run.folder.fold_predictions(number).is_file()]
 
 
-def _read_volumes(run: Run) -> tuple[Run, list[Refusal]]:
-    """Reads and caches every volume; refused ones stop the run or leave it."""
+def _read_volumes(opened: _Opened, stop: StopRequest) -> Run:
+    """Reads and caches every volume; refused ones stop the run or leave it. Then it has begun."""
+    run = opened.run
+    if run.accelerator.is_main_process:
+        write_settings(run)
     cases = list(run.cases.values())
     bar = run.display.bar("reading volumes", len(cases))
+
+    def advance() -> None:
+        """Shows progress, and obeys a request to stop: what was read stays in the cache."""
+        bar.advance()
+        if stop.received is not None:
+            raise stop.error()
+
     with run.accelerator.main_process_first():
-        contents, refused = prepare(run.store, cases, run.config.system.workers, bar.advance)
+        contents, refused = prepare(run.store, cases, run.config.system.workers, advance)
     check_refusals(refused, run.config.data.max_quarantine)
     check_contents(cases, contents)
     cache = run.folder.cache(run.config)
     run.display.line(f"cache of preprocessed volumes: {size(folder_bytes(cache))} in {cache.name}")
-    return _without(run, contents, refused), refused
+    run = _without(run, contents, {item.case_id for item in refused}, frozen=opened.frozen)
+    if run.accelerator.is_main_process:
+        write_start(run, refused, opened.notes)
+    run.accelerator.wait_for_everyone()
+    return run
 
 
-def _without(run: Run, contents: dict[str, str], refused: list[Refusal]) -> Run:
+def _without(run: Run, contents: dict[str, str], left_out: set[str], *, frozen: bool) -> Run:
     """The run without refused volumes; folds that exist lose them, others are made anew."""
-    left_out = {item.case_id for item in refused}
     usable = {name: case for name, case in run.cases.items() if name not in left_out}
     run = replace(run, cases=usable, contents=contents)
     check_same_refusals(run.folder, left_out)
     if not left_out & set(run.folds.cases):
         return run
     run.display.line(f"left out: {len(left_out)} volumes, listed in quarantine.csv")
-    if run.folder.folds.is_file():
+    if frozen:
         folds = _folds_without(run.folds, left_out)
         check_folds(folds, list(usable.values()))
     else:
@@ -183,18 +224,19 @@ def _folds_without(folds: Folds, left_out: set[str]) -> Folds:
     )
 
 
-def _train_folds(run: Run, numbers: list[int]) -> None:
+def _train_folds(run: Run, numbers: list[int], stop: StopRequest) -> None:
     """Trains and tests fold after fold; predictions of all finished folds are kept together."""
     epochs = run.config.train.epochs
     total = run.display.bar("all folds", epochs * len(numbers))
-    with heeding_signals() as stop:
-        for number in numbers:
-            bar = run.display.bar(f"fold {number}", epochs)
-            train_fold(run, number, (bar, total), stop)
-            predict_test_fold(run, number)
-            run.accelerator.wait_for_everyone()
-            if stop.received is not None:
-                raise stop.error()
+    for number in numbers:
+        bar = run.display.bar(f"fold {number}", epochs)
+        train_fold(run, number, (bar, total), stop)
+        # The best weights are written by the first process alone.
+        run.accelerator.wait_for_everyone()
+        predict_test_fold(run, number)
+        run.accelerator.wait_for_everyone()
+        if asked_to_stop(run.accelerator, stop):
+            raise stop.error()
     if run.accelerator.is_main_process:
         _gather_predictions(run)
 

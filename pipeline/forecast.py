@@ -73,12 +73,12 @@ def forecast(run: Run, folds: list[int]) -> Forecast:
     # A forward pass alone takes about a third of a training step.
     seconds = config.epochs * per_case * (cases + judged / 3)
     volume = IN_CHANNELS * torch.Size(run.config.preprocess.size).numel() * 4
-    disk = uncached * volume + len(folds) * parameters * 4 * _COPIES
-    _check_room(run, disk)
+    cache, weights = uncached * volume, len(folds) * parameters * 4 * _COPIES
+    _check_room(run, cache, weights)
     return Forecast(
         seconds=seconds + reading * uncached / max(run.config.system.workers, 1),
-        memory=_memory_peak(),
-        disk=disk,
+        memory=_memory_peak(run.accelerator.device),
+        disk=cache + weights,
         parameters=parameters,
         uncached=uncached,
         epochs=config.epochs * len(folds),
@@ -86,9 +86,9 @@ def forecast(run: Run, folds: list[int]) -> Forecast:
     )
 
 
-def _memory_peak() -> int:
+def _memory_peak(device: torch.device) -> int:
     """Bytes that this process has taken at most; on a GPU, of its memory."""
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -98,12 +98,16 @@ def _measure_step(run: Run) -> tuple[float, int, tuple[tuple[int, ...], ...]]:
     device = run.accelerator.device
     task = build_task(config, list(range(classes)), classes, seed=0).to(device)
     optimizer = build_optimizer(config.train, task)
-    images = torch.randn(config.train.batch_size, IN_CHANNELS, *config.preprocess.size).to(device)
-    labels = torch.arange(config.train.batch_size, device=device) % classes
+    # The batch size is that of all processes together; each forecasts its own share.
+    share = -(-config.train.batch_size // run.accelerator.num_processes)
+    images = torch.randn(share, IN_CHANNELS, *config.preprocess.size).to(device)
+    labels = torch.arange(share, device=device) % classes
     seconds = 0.0
     for _ in range(2):  # the first step also sets up memory and threads
         started = time.monotonic()
-        (task(images, labels)["total"] / len(labels)).backward()
+        with run.accelerator.autocast():
+            loss = task(images, labels)["total"] / len(labels)
+        torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if device.type == "cuda":
@@ -124,12 +128,17 @@ def _measure_reading(run: Run) -> tuple[float, int]:
     return (time.monotonic() - started) / max(len(unread[:_VOLUMES_READ]), 1), len(unread)
 
 
-def _check_room(run: Run, needed: int) -> None:
-    free = free_bytes(run.folder.path)
-    if needed > free:
-        raise StorageError(
-            "the disk has too little room for this run",
-            where=str(run.folder.path),
-            why=f"it needs about {size(needed)}, {size(free)} are free",
-            remedy="free space, or choose another disk with --out",
-        )
+def _check_room(run: Run, cache: int, weights: int) -> None:
+    """Cache and checkpoints may lie on two disks, or share one."""
+    out, kept = run.folder.path, run.folder.cache(run.config)
+    same = out.stat().st_dev == kept.stat().st_dev
+    needs = [(out, cache + weights)] if same else [(out, weights), (kept, cache)]
+    for folder, needed in needs:
+        free = free_bytes(folder)
+        if needed > free:
+            raise StorageError(
+                "the disk has too little room for this run",
+                where=str(folder),
+                why=f"it needs about {size(needed)}, {size(free)} are free",
+                remedy="free space, or choose another disk with --out or system.cache_dir",
+            )

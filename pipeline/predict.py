@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from .reports.pictures import picture_name, three_planes
 from .run import Run, RunFolder, training_identity
 from .storage import check_writable, make_folder, write_bytes, write_table
 from .training.checkpoint import CheckpointFolder
-from .training.inference import predict_logits, softmax
+from .training.inference import check_finite, predict_logits, softmax
 
 _SUFFIXES = (".nii", ".nii.gz")
 
@@ -92,11 +92,18 @@ def _fold_probabilities(run: Run, number: int, cases: Sequence[Case]) -> NDArray
     unlabelled = [Case(case.case_id, case.patient_id, case.image) for case in cases]
     dataset = build_dataset(config, unlabelled, run.contents, classes, run.store)
     batches = evaluation_batches(dataset, config.train.batch_size, *run.loads)
-    return softmax(predict_logits(network, batches, run.accelerator, len(cases)))
+    logits = predict_logits(network, batches, run.accelerator, len(cases))
+    check_finite(logits, [case.case_id for case in cases])
+    return softmax(logits)
 
 
-def open_run(folder: Path, display: Display) -> Run:
+def open_run(folder: Path, display: Display, overrides: Sequence[str] = ()) -> Run:
     """A finished or partly finished run, ready to predict; it has no cases yet.
+
+    Args:
+        folder: The run.
+        display: Where progress is shown.
+        overrides: `data.` and `system.` settings that differ from the run's.
 
     Raises:
         ConfigError: The folder holds no run.
@@ -110,7 +117,7 @@ def open_run(folder: Path, display: Display) -> Run:
             why="config.yaml or folds.json is missing",
             remedy="name the folder that was given to train as --out",
         )
-    config = load_config(str(names.config))
+    config = load_config(str(names.config), overrides)
     accelerator: Accelerator = build_accelerator(config.system, config.train.precision)
     store: VolumeStore = build_store(config, names.cache(config))
     return Run(config, names, accelerator, store, {}, {}, read_folds(names.folds), display)
@@ -118,7 +125,7 @@ def open_run(folder: Path, display: Display) -> Run:
 
 def predict(
     folder: Path,
-    inputs: Sequence[Path],
+    inputs: Sequence[str],
     out: Path,
     display: Display,
     *,
@@ -128,41 +135,58 @@ def predict(
 
     Args:
         folder: The run.
-        inputs: Volumes, folders of volumes, or manifests (`.csv`, `.tsv`).
+        inputs: Volumes, folders of volumes, or manifests (`.csv`, `.tsv`); and overrides such as
+            `data.max_quarantine=3`, which leaves out up to three unreadable volumes.
         out: CSV to write.
         display: Where progress is shown.
-        out_of_fold: Predict each case of the run only by the model that did not see it.
+        out_of_fold: Predict each case of the run only by models that did not see it.
 
     Raises:
-        ConfigError: No run, or no trained fold in it.
+        ConfigError: No run, no trained fold in it, or an override that has no place here.
         DataError: An input is missing or refused.
         StorageError: The output cannot be written.
     """
     check_writable(out.parent)
-    opened = open_run(folder, display)
+    overrides = [text for text in inputs if _is_override(text)]
+    opened = open_run(folder, display, overrides)
     trained = _trained_folds(opened)
-    cases = _input_cases(inputs)
+    paths = [Path(text) for text in inputs if text not in overrides]
+    cases = _input_cases(paths, opened.config.data, "data.root" in " ".join(overrides))
     bar = display.bar("reading volumes", len(cases))
     contents, refused = prepare(opened.store, cases, opened.config.system.workers, bar.advance)
-    check_refusals(refused, 0)
-    run = Run(
-        opened.config,
-        opened.folder,
-        opened.accelerator,
-        opened.store,
-        {case.case_id: case for case in cases},
-        contents,
-        opened.folds,
-        display,
-    )
+    check_refusals(refused, opened.config.data.max_quarantine)
+    for item in refused:
+        display.line(f"left out: {item.case_id} ({item.file}): {item.code}, {item.reason}")
+    cases = [case for case in cases if case.case_id in contents]
+    by_id = {case.case_id: case for case in cases}
+    run = replace(opened, cases=by_id, contents=contents)
     results = list(_predictions(run, cases, trained, out_of_fold))
     if run.accelerator.is_main_process:
-        rows = [
-            {**_row(item, run.folds.classes), "seen_in_training": str(item.seen).lower()}
-            for item in results
-        ]
-        write_table(out, list(rows[0]), rows)
+        write_table(out, _columns(run.folds.classes), [_new_row(run, item) for item in results])
     return results
+
+
+def _is_override(text: str) -> bool:
+    """Only where data lie and how they are read may differ from the run."""
+    key, equals, _ = text.partition("=")
+    if not equals or Path(text).exists():
+        return False
+    if not key.startswith(("data.", "system.")):
+        raise ConfigError(
+            f"{key} cannot be changed for a prediction",
+            why="the models were trained with the run's own setting",
+            remedy="only data. and system. settings may differ",
+        )
+    return True
+
+
+def _columns(classes: Sequence[str]) -> list[str]:
+    start = ["case_id", "patient_id", "fold", "label", "prediction"]
+    return [*start, *(f"p_{name}" for name in classes), "seen_in_training"]
+
+
+def _new_row(run: Run, item: Predicted) -> dict[str, object]:
+    return {**_row(item, run.folds.classes), "seen_in_training": str(item.seen).lower()}
 
 
 def _trained_folds(run: Run) -> list[int]:
@@ -214,15 +238,17 @@ def _models_that_saw(folds: Folds) -> dict[str, set[int]]:
     return seen
 
 
-def _input_cases(inputs: Sequence[Path]) -> list[Case]:
-    """Cases of all inputs; ids are made unique by their folder, then by a number."""
+def _input_cases(inputs: Sequence[Path], data: DataConfig, rooted: bool) -> list[Case]:
+    """Cases of all inputs; a manifest is read under the run's rules about paths."""
     cases: list[Case] = []
     for path in inputs:
         if path.suffix.lower() in (".csv", ".tsv"):
-            data = DataConfig(source="manifest", manifest=str(path))
-            cases += read_manifest(data, labels_required=False).cases
+            change = {"source": "manifest", "manifest": str(path)}
+            root = {} if rooted else {"root": None}
+            manifest = data.model_copy(update={**change, **root})
+            cases += read_manifest(manifest, labels_required=False).cases
         else:
-            cases += [Case(_stem(file), _stem(file), file) for file in _volume_files(path)]
+            cases += [Case(name, name, file) for name, file in _named(_volume_files(path), path)]
     ids = [case.case_id for case in cases]
     repeated = sorted({name for name in ids if ids.count(name) > 1})
     if repeated:
@@ -231,6 +257,15 @@ def _input_cases(inputs: Sequence[Path]) -> list[Case]:
             remedy="predict them apart, or name them in a manifest with a case_id column",
         )
     return cases
+
+
+def _named(files: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
+    """Ids from file names; with their folders where names repeat, as in `sub-01/T1.nii.gz`."""
+    names = [_stem(file) for file in files]
+    if len(set(names)) < len(names):
+        parents = [file.parent.relative_to(folder.absolute()).parts for file in files]
+        names = ["_".join([*p, name]) for p, name in zip(parents, names, strict=True)]
+    return list(zip(names, files, strict=True))
 
 
 def _volume_files(path: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -27,6 +27,10 @@ class Bar(Protocol):
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Notes that `amount` more is done; `note` says what was seen."""
+        ...
+
+    def skip(self, amount: int) -> None:
+        """Notes that `amount` need not be done, so that the estimate leaves it out."""
         ...
 
 
@@ -55,6 +59,9 @@ class Silent:
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Shows nothing."""
 
+    def skip(self, amount: int) -> None:
+        """Shows nothing."""
+
 
 class _PlainBar:
     def __init__(self, name: str, total: int, console: Console) -> None:
@@ -74,6 +81,9 @@ class _PlainBar:
         note = f", {note}" if note else ""
         text = f"{self._name}: {self._done}/{self._total}{note}{rest}"
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def skip(self, amount: int) -> None:
+        self._total -= amount
 
 
 class _Plain:
@@ -96,6 +106,10 @@ class _RichBar:
         if self._progress.tasks[self._task].finished:
             self._progress.update(self._task, visible=len(self._progress.tasks) == 1)
 
+    def skip(self, amount: int) -> None:
+        task = self._progress.tasks[self._task]
+        self._progress.update(self._task, total=(task.total or 0) - amount)
+
 
 class _Rich:
     def __init__(self, progress: Progress) -> None:
@@ -106,6 +120,18 @@ class _Rich:
 
     def bar(self, name: str, total: int) -> Bar:
         return _RichBar(self._progress, self._progress.add_task(name, total=total, note=""))
+
+
+def phantom_bar(display: Display) -> Callable[[int, int], None]:
+    """Shows the making of phantoms by (number, total); no bar where none are made."""
+    bars: list[Bar] = []
+
+    def advance(_: int, total: int) -> None:
+        if not bars:
+            bars.append(display.bar("making phantoms", total))
+        bars[0].advance()
+
+    return advance
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from .data.cases import Case
 from .data.splits import Folds
 from .data.volumes import VolumeStore
 from .progress import Display
-from .storage import sha256
+from .storage import file_sha256, sha256
 
 _LIBRARIES = (
     "torch",
@@ -31,6 +31,12 @@ _LIBRARIES = (
 )
 #: Sections that cannot change the result beyond rounding.
 _FREE_SECTIONS = ("system", "report")
+_FREE_KEYS = (
+    ("data", "manifest"),
+    ("data", "root"),
+    ("data", "allow_outside_root"),
+    ("train", "checkpoint_seconds"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +139,21 @@ def deciding_settings(config: Config, folder: Path) -> dict[str, JsonValue]:
 
     Where the data lie is not among them: folds.json knows the cases and their contents.
     """
-    tree = config_tree(config, folder)
-    data = cast("dict[str, JsonValue]", tree["data"])
-    data.pop("manifest")
-    data.pop("root")
+    return _deciding(config_tree(config, folder))
+
+
+def _deciding(tree: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    for section, key in _FREE_KEYS:
+        cast("dict[str, JsonValue]", tree[section]).pop(key)
     return {name: part for name, part in tree.items() if name not in _FREE_SECTIONS}
 
 
 def training_identity(config: Config, folds: Folds) -> str:
     """Hash of all that decides a fold's training; where files lie does not."""
-    tree = cast("dict[str, JsonValue]", json.loads(config.model_dump_json()))
+    tree = _deciding(cast("dict[str, JsonValue]", json.loads(config.model_dump_json())))
     parts = {name: tree[name] for name in ("seed", "preprocess", "augment", "model", "train")}
     model = cast("dict[str, JsonValue]", parts["model"])
-    model["weights"] = model["weights"] is not None
+    model["weights"] = file_sha256(Path(config.model.weights)) if config.model.weights else None
     return sha256(json.dumps([parts, folds.sha256], sort_keys=True).encode())
 
 

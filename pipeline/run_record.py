@@ -37,6 +37,9 @@ def check_folder(config: Config, folder: RunFolder, *, resume: bool, fold: int |
                 remedy="leave out --resume, or check --out",
             )
         return
+    if not any(folder.path.glob("fold_*/checkpoints")):
+        # The run was stopped before it trained anything: nothing can be lost or mixed.
+        return
     _check_same_settings(config, folder)
     untouched = fold is not None and not folder.fold(fold).exists()
     if not resume and not untouched:
@@ -76,18 +79,23 @@ def _flat(tree: Mapping[str, JsonValue], prefix: str = "") -> list[tuple[str, Js
 
 
 def write_start(run: Run, refused: Sequence[Refusal], notes: Mapping[str, JsonValue]) -> None:
-    """Writes configuration, environment, folds and left-out volumes.
+    """Writes environment, left-out volumes and folds.
 
     Raises:
         DataError: The volumes are not those that the run began with.
     """
     folder = run.folder
-    if folder.config.is_file() and folder.folds.is_file():
+    if folder.folds.is_file():
         _check_same_volumes(run)
-    write_folds(folder.folds, run.folds, run.contents)
-    write_table(folder.quarantine, _REFUSAL_COLUMNS, [asdict(item) for item in refused])
     _write_environment(run, notes)
-    write_text(folder.config, config_text(run.config, folder.path))
+    # Folds come last: without them the other files mean nothing, and a killed start is begun anew.
+    write_table(folder.quarantine, _REFUSAL_COLUMNS, [asdict(item) for item in refused])
+    write_folds(folder.folds, run.folds, run.contents)
+
+
+def write_settings(run: Run) -> None:
+    """Writes the configuration: from now on the folder holds a run that can be resumed."""
+    write_text(run.folder.config, config_text(run.config, run.folder.path))
 
 
 def _check_same_volumes(run: Run) -> None:
@@ -105,7 +113,7 @@ def _check_same_volumes(run: Run) -> None:
 
 def earlier_refusals(folder: RunFolder) -> set[str]:
     """Ids of the cases that the run has left out since it began."""
-    if not folder.quarantine.is_file():
+    if not (folder.quarantine.is_file() and folder.folds.is_file()):
         return set()
     return {row["case_id"] for row in read_table(folder.quarantine)}
 
@@ -116,7 +124,7 @@ def check_same_refusals(folder: RunFolder, left_out: set[str]) -> None:
     Raises:
         DataError: Names them.
     """
-    if not folder.quarantine.is_file():
+    if not (folder.quarantine.is_file() and folder.folds.is_file()):
         return
     changed = sorted(earlier_refusals(folder) ^ left_out)
     if changed:

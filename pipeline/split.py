@@ -9,7 +9,7 @@ from .config import Config
 from .data.folds_file import write_folds
 from .data.splits import Folds, make_folds
 from .errors import ConfigError
-from .progress import Display
+from .progress import Display, phantom_bar
 from .run import RunFolder
 from .storage import locked
 
@@ -29,8 +29,7 @@ def split(config: Config, out: Path, display: Display) -> Folds:
                 where=str(folder.folds),
                 remedy="remove the file if nothing was trained on it, or choose another --out",
             )
-        bar = display.bar("making phantoms", 1)
-        manifest = build_manifest(config, folder.cache(config), lambda *_: bar.advance(0))
+        manifest = build_manifest(config, folder.cache(config), phantom_bar(display))
         for line in manifest.notes():
             display.line(line)
         folds = make_folds(manifest.cases, config.cv, config.seed)

@@ -131,6 +131,20 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        StorageError: The file cannot be read.
+    """
+    try:
+        return sha256(path.read_bytes())
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {path.name}", where=str(path), why=error.strerror or str(error)
+        ) from error
+
+
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Writes a CSV; text that a spreadsheet would run as a formula is prefixed with `'`.
 
@@ -192,6 +206,13 @@ def locked(folder: Path) -> Iterator[None]:
                 why=f"process {holder} holds its lock",
                 remedy="wait for it, end it, or choose another folder with --out",
             ) from error
+        except OSError as error:
+            raise StorageError(
+                "the run folder cannot be locked",
+                where=str(folder),
+                why=error.strerror,
+                remedy="choose a file system that knows flock, with --out",
+            ) from error
         os.ftruncate(handle, 0)
         os.write(handle, f"{os.getpid()}\n".encode())
         yield
@@ -211,6 +232,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise _refusal(path, error) from error
+
+
+def rename(path: Path, new: Path) -> None:
+    """Gives a file another name in the same folder."""
+    try:
+        path.replace(new)
+    except OSError as error:
+        raise _refusal(new, error) from error
 
 
 def remove_partial(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from .seeds import derived_seed
 from .storage import make_folder, write_table
 from .training.checkpoint import CheckpointFolder
 from .training.fold import FoldTraining, Validation, restore
-from .training.inference import negative_log_likelihood, predict_logits, softmax
+from .training.inference import check_finite, negative_log_likelihood, predict_logits, softmax
 from .training.loop import fit
 from .training.monitor import TensorBoardMonitor
 from .training.optim import AveragedWeights
@@ -36,7 +37,7 @@ def train_fold(run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest) 
     Args:
         run: The run.
         number: The fold, counted from 0.
-        bars: Each is advanced by the epochs done; at the end by those that early stopping saved.
+        bars: Each is advanced by the epochs done; earlier ones and saved ones are skipped.
         stop: Whether somebody asked to stop.
 
     Raises:
@@ -46,13 +47,15 @@ def train_fold(run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest) 
         StorageError: A checkpoint cannot be written or trusted.
     """
     training, dataset = _assemble(run, number, bars, stop)
-    restore(training)
+    restore(training, run.display.line)
     state, config = training.state, run.config.train
-    _advance(bars, state.epoch, "")
+    _skip(bars, state.epoch)
     workers, rank, processes = run.loads
     order = build_order(config, dataset.labels, training.seed)
     if training.accelerator.is_main_process:
-        training.monitor = TensorBoardMonitor(run.folder.fold(number) / "tensorboard", state.step)
+        training.monitor = TensorBoardMonitor(
+            run.folder.fold(number) / "tensorboard", state.step + 1
+        )
     try:
         if not state.finished:
             steps = training_steps(
@@ -69,13 +72,19 @@ def train_fold(run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest) 
         if training.monitor:
             training.monitor.close()
         run.accelerator.free_memory()
-    _advance(bars, config.epochs - state.epoch, "")
+    _skip(bars, config.epochs - state.epoch)
 
 
-def _advance(bars: tuple[Bar, ...], epochs: int, note: str) -> None:
+def _skip(bars: tuple[Bar, ...], epochs: int) -> None:
     for bar in bars:
-        if epochs:
-            bar.advance(epochs, note)
+        bar.skip(epochs)
+
+
+def _show(bars: tuple[Bar, ...], row: Row) -> None:
+    auroc = row["validation_auroc"]
+    judged = "" if auroc is None else f", validation AUROC {auroc:.3f}"
+    for bar in bars:
+        bar.advance(1, f"loss {row['train_loss']:.3f}{judged}")
 
 
 def _assemble(
@@ -108,7 +117,7 @@ def _assemble(
         case_ids=[case.case_id for case in dataset.cases],
         validate=_validation(run, number, task, averaged),
         write_log=lambda rows: write_table(log, list(rows[0]), rows),
-        show=lambda row: _advance(bars, 1, _note(row)),
+        show=partial(_show, bars),
         monitor=None,
         stop=stop,
     )
@@ -131,15 +140,10 @@ def _validation(
         network = task.plain_network
         with averaged.in_place_of(network):
             logits = predict_logits(network, batches, run.accelerator, len(cases))
+        check_finite(logits, [case.case_id for case in cases])
         probabilities = softmax(logits)
         accuracy = float((logits.argmax(axis=1) == labels).mean())
         loss = negative_log_likelihood(logits, labels)
         return Validation(loss, validation_auroc(labels, probabilities), accuracy)
 
     return validate
-
-
-def _note(row: Row) -> str:
-    auroc = row["validation_auroc"]
-    judged = "" if auroc is None else f", validation AUROC {auroc:.3f}"
-    return f"loss {row['train_loss']:.3f}{judged}"

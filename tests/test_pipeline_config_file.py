@@ -52,6 +52,10 @@ def test_every_shipped_config_is_valid(name: str, tmp_path: Path) -> None:
         ("=3", "is not an override"),
         ("train.lr=[1", "is not YAML"),
         ("train={lr: 1.0, lr: 2.0}", "stands twice"),
+        ("data.manifest=2024-13-45", "is not YAML"),
+        ("train.lr=!!int abc", "is not YAML"),
+        ("seed=!!timestamp x", "is not YAML"),
+        ("data.phantoms.seed=-1", "data.phantoms.seed"),
     ],
 )
 def test_a_wrong_override_is_refused_by_name(override: str, expected: str) -> None:
@@ -107,6 +111,15 @@ def test_paths_are_relative_to_where_they_are_written(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(text)
     assert load_config(str(tmp_path / "run" / "config.yaml")) == loaded
+
+
+def test_a_linked_folder_keeps_its_paths(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    run = tmp_path / "link" / "runs" / "x"
+    config = load_config("base", [f"system.cache_dir={tmp_path / 'link' / 'cache'}"])
+    (run / "config.yaml").write_text(config_text(config, run))
+    assert load_config(str(run / "config.yaml")) == config
 
 
 def test_naming_a_manifest_chooses_it() -> None:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pipeline.config import AffineConfig, AugmentConfig, IntensityConfig, PreprocessConfig
 from pipeline.data import volumes as volumes_module
 from pipeline.data.augment import augmentation, augmentation_seed, quarter_turn_planes
-from pipeline.data.cache import VolumeCache
+from pipeline.data.cache import CachedVolume, VolumeCache
 from pipeline.data.cases import Case
 from pipeline.data.transforms import pad_or_crop, percentiles, preprocessing_key, window, zscore
-from pipeline.data.volumes import Refusal, VolumeStore, prepare
-from pipeline.errors import DataError
+from pipeline.data.volumes import Refusal, VolumeStore, check_contents, prepare
+from pipeline.errors import DataError, StorageError
 
 Store = Callable[..., VolumeStore]
 KEEP = PreprocessConfig(spacing=None, size=(8, 8, 8), crop="none")
@@ -42,6 +42,12 @@ def write(
     return Case(path.name, path.name, path)
 
 
+def fetch(store: VolumeStore, case: Case) -> CachedVolume:
+    content = store.inspect(case)
+    assert isinstance(content, str), content
+    return store.fetch_known(case, content)
+
+
 def noise(seed: int = 0, shape: tuple[int, int, int] = (8, 8, 8)) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(10, 3, shape).astype(np.float32)
 
@@ -59,27 +65,27 @@ def test_starting_again_reads_no_source_file(
     cases = [write(tmp_path / f"{k}.nii.gz", noise(k)) for k in range(3)]
     first, refused = prepare(store(), cases, 0, lambda: None)
     assert refused == []
-    volume = store().fetch(cases[0])
+    volume = fetch(store(), cases[0])
     forbid_reading(monkeypatch)
     again, _ = prepare(store(), cases, 0, lambda: None)
     assert again == first
-    assert torch.equal(store().fetch(cases[0]).image, volume.image)
+    assert torch.equal(fetch(store(), cases[0]).image, volume.image)
 
 
 def test_workers_prepare_the_same(store: Store, tmp_path: Path) -> None:
     cases = [write(tmp_path / f"{k}.nii.gz", noise(k)) for k in range(4)]
     contents, _ = prepare(store(), cases, 2, lambda: None)
-    images = [store().fetch(case).image for case in cases]
+    images = [fetch(store(), case).image for case in cases]
     alone = VolumeStore(KEEP, VolumeCache(tmp_path / "other", preprocessing_key(KEEP)))
     assert prepare(alone, cases, 0, lambda: None)[0] == contents
     for image, case in zip(images, cases, strict=True):
-        assert torch.equal(image, alone.fetch(case).image)
+        assert torch.equal(image, fetch(alone, case).image)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "remove", "foreign"])
 def test_a_damaged_entry_is_rebuilt(damage: str, store: Store, tmp_path: Path) -> None:
     case = write(tmp_path / "a.nii.gz", noise())
-    whole = store().fetch(case)
+    whole = fetch(store(), case)
     (entry,) = (tmp_path / "cache" / "volumes").rglob("*.volume")
     content = bytearray(entry.read_bytes())
     if damage == "flip":
@@ -111,10 +117,10 @@ def test_every_setting_is_part_of_the_key(change: dict[str, object]) -> None:
 
 def test_a_replaced_file_is_read_again_and_never_mixed(store: Store, tmp_path: Path) -> None:
     case = write(tmp_path / "a.nii", noise(0))
-    first = store().fetch(case)
+    first = fetch(store(), case)
     write(tmp_path / "a.nii", noise(1))
     os.utime(case.image, ns=(1, 1))
-    second = store().fetch(case)
+    second = fetch(store(), case)
     assert second.content != first.content
     assert not torch.equal(second.image, first.image)
     for entry in (tmp_path / "cache" / "volumes").rglob("*.volume"):
@@ -124,7 +130,7 @@ def test_a_replaced_file_is_read_again_and_never_mixed(store: Store, tmp_path: P
 
 
 def test_the_cache_is_private(store: Store, tmp_path: Path) -> None:
-    store().fetch(write(tmp_path / "a.nii", noise()))
+    fetch(store(), write(tmp_path / "a.nii", noise()))
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 
@@ -142,21 +148,21 @@ def test_a_refused_volume_is_named(store: Store, tmp_path: Path) -> None:
 
 def test_orientations_of_one_volume_give_one_tensor(store: Store, tmp_path: Path) -> None:
     voxels = noise(3, (6, 7, 8))
-    upright = store().fetch(write(tmp_path / "ras.nii", voxels)).image
+    upright = fetch(store(), write(tmp_path / "ras.nii", voxels)).image
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     flip[:3, 3] = [5.0, 6.0, 0.0]
     flipped = write(tmp_path / "lps.nii", voxels[::-1, ::-1].copy(), flip)
     swap = np.eye(4)[[2, 1, 0, 3]]
     swapped = write(tmp_path / "sar.nii", voxels.transpose(2, 1, 0).copy(), swap)
-    assert torch.equal(store().fetch(flipped).image, upright)
-    assert torch.equal(store().fetch(swapped).image, upright)
+    assert torch.equal(fetch(store(), flipped).image, upright)
+    assert torch.equal(fetch(store(), swapped).image, upright)
 
 
 def test_spacing_is_what_was_asked_for(store: Store, tmp_path: Path) -> None:
     config = PreprocessConfig(spacing=(2.0, 2.0, 2.0), size=(6, 6, 6), crop="none")
     affine = np.diag([1.0, 1.0, 4.0, 1.0])
     ramp = np.broadcast_to(np.arange(12.0)[:, None, None], (12, 12, 3)).astype(np.float32)
-    volume = store(config).fetch(write(tmp_path / "ramp.nii", ramp.copy(), affine))
+    volume = fetch(store(config), write(tmp_path / "ramp.nii", ramp.copy(), affine))
     assert volume.image.shape == (1, 6, 6, 6)
     assert volume.spacing == pytest.approx((2.0, 2.0, 2.0))
     profile = volume.image[0, :, 3, 2]
@@ -170,7 +176,7 @@ def test_the_foreground_is_cropped_to_its_box(store: Store, tmp_path: Path) -> N
     config = PreprocessConfig(
         spacing=None, size=(5, 6, 9), crop="foreground", intensity=IntensityConfig(name="none")
     )
-    volume = store(config).fetch(write(tmp_path / "body.nii", voxels))
+    volume = fetch(store(config), write(tmp_path / "body.nii", voxels))
     assert np.allclose(volume.image[0].numpy(), voxels[4:9, 10:16, 3:12])
 
 
@@ -223,6 +229,41 @@ def test_augmentation_is_a_function_of_its_seed() -> None:
     assert not torch.equal(results[0], results[1])
     assert torch.equal(volume, before)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_the_number_of_threads_changes_no_bit(threads: int, store: Store, tmp_path: Path) -> None:
+    config = PreprocessConfig(spacing=(0.9, 0.9, 0.9), size=(64, 64, 64))
+    case = write(tmp_path / "large.nii", noise(5, (64, 64, 64)))
+    alone = VolumeStore(config, VolumeCache(tmp_path / "alone", preprocessing_key(config)))
+    single = fetch(alone, case).image
+    torch.set_num_threads(threads)
+    assert torch.equal(fetch(store(config), case).image, single)
+    assert torch.get_num_threads() == threads
+
+
+def test_the_same_voxels_elsewhere_are_the_same_scan(store: Store, tmp_path: Path) -> None:
+    moved = np.eye(4)
+    moved[:3, 3] = 10.0
+    cases = [write(tmp_path / "a.nii", noise()), write(tmp_path / "b.nii", noise(), moved)]
+    contents, _ = prepare(store(), cases, 0, lambda: None)
+    with pytest.raises(DataError, match=r"E_DUP_CONTENT: a\.nii .* and b\.nii"):
+        check_contents(cases, contents)
+
+
+def test_a_full_disk_while_reading_is_one_message(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = write(tmp_path / "a.nii", noise())
+
+    def full(*_: object) -> None:
+        raise StorageError("cannot write x", why="No space left on device", remedy="free space")
+
+    monkeypatch.setattr(VolumeCache, "store", full)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        prepare(store(), [case], 1, lambda: None)
+    assert caught.value.remedy == "free space"
+    assert "Traceback" not in str(caught.value)
 
 
 def test_no_augmentation_changes_nothing() -> None:

@@ -29,7 +29,7 @@ def test_a_folder_of_known_volumes_is_predicted_and_marked(
     reference: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "predictions.csv"
-    results = predict(reference, [images(small_manifest)], out, Silent())
+    results = predict(reference, [str(images(small_manifest))], out, Silent())
     rows = read_table(out)
     assert [row["case_id"] for row in rows] == [item.case.case_id for item in results]
     assert len(rows) == 20
@@ -46,7 +46,7 @@ def test_out_of_fold_gives_the_predictions_of_the_run(
     reference: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "predictions.csv"
-    predict(reference, [small_manifest], out, Silent(), out_of_fold=True)
+    predict(reference, [str(small_manifest)], out, Silent(), out_of_fold=True)
     again = {row["case_id"]: row for row in read_table(out)}
     for row in read_table(reference / "predictions.csv"):
         other = again[row["case_id"]]
@@ -59,13 +59,13 @@ def test_the_ensemble_is_the_mean_of_the_folds(
     reference: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
     path = images(small_manifest) / "p00_0.nii.gz"
-    (result,) = predict(reference, [path], tmp_path / "one.csv", Silent())
+    (result,) = predict(reference, [str(path)], tmp_path / "one.csv", Silent())
     alone = []
     for fold in range(2):
         single = tmp_path / f"run{fold}"
         shutil.copytree(reference, single)
         (single / f"fold_{1 - fold}" / "predictions.csv").unlink()
-        (item,) = predict(single, [path], tmp_path / "alone.csv", Silent())
+        (item,) = predict(single, [str(path)], tmp_path / "alone.csv", Silent())
         alone.append(item.probabilities)
     assert np.allclose(result.probabilities, np.mean(alone, axis=0), atol=1e-7)
 
@@ -75,7 +75,7 @@ def test_new_volumes_are_not_seen_and_need_no_labels(reference: Path, tmp_path: 
     nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, 1.0, 1.5, 1.0])), tmp_path / "new.nii")
     with (tmp_path / "new.csv").open("w", newline="") as handle:
         csv.writer(handle).writerows([["image", "patient_id"], ["new.nii", "x"]])
-    predict(reference, [tmp_path / "new.csv"], tmp_path / "out.csv", Silent())
+    predict(reference, [str(tmp_path / "new.csv")], tmp_path / "out.csv", Silent())
     (row,) = read_table(tmp_path / "out.csv")
     assert (row["case_id"], row["patient_id"]) == ("new", "x")
     assert row["seen_in_training"] == "false"
@@ -86,17 +86,17 @@ def test_a_recompressed_copy_is_still_known(
 ) -> None:
     image = nib.load(images(small_manifest) / "p00_0.nii.gz")
     nib.save(image, tmp_path / "other_name.nii")
-    (item,) = predict(reference, [tmp_path / "other_name.nii"], tmp_path / "o.csv", Silent())
+    (item,) = predict(reference, [str(tmp_path / "other_name.nii")], tmp_path / "o.csv", Silent())
     assert item.seen
 
 
 def test_neighbours_do_not_change_a_prediction(
     reference: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
-    together = predict(reference, [images(small_manifest)], tmp_path / "a.csv", Silent())
+    together = predict(reference, [str(images(small_manifest))], tmp_path / "a.csv", Silent())
     for item in together[::7]:
         path = images(small_manifest) / f"{item.case.case_id}.nii.gz"
-        (alone,) = predict(reference, [path], tmp_path / "b.csv", Silent())
+        (alone,) = predict(reference, [str(path)], tmp_path / "b.csv", Silent())
         assert np.allclose(alone.probabilities, item.probabilities, atol=1e-6)
 
 
@@ -106,18 +106,46 @@ def test_what_cannot_be_predicted_is_refused(
     out = tmp_path / "out.csv"
     known = images(small_manifest)
     with pytest.raises(ConfigError, match="holds no run"):
-        predict(tmp_path, [known], out, Silent())
+        predict(tmp_path, [str(known)], out, Silent())
     with pytest.raises(DataError, match="an input is missing"):
-        predict(reference, [tmp_path / "none.nii.gz"], out, Silent())
+        predict(reference, [str(tmp_path / "none.nii.gz")], out, Silent())
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no volume in this folder"):
-        predict(reference, [tmp_path / "empty"], out, Silent())
+        predict(reference, [str(tmp_path / "empty")], out, Silent())
     with pytest.raises(DataError, match="several inputs have the name p00_0"):
-        predict(reference, [known, known / "p00_0.nii.gz"], out, Silent())
+        predict(reference, [str(known), str(known / "p00_0.nii.gz")], out, Silent())
     (tmp_path / "cut.nii.gz").write_bytes((known / "p00_0.nii.gz").read_bytes()[:-30])
     with pytest.raises(DataError, match=r"cut\.nii\.gz.*E_TRUNCATED"):
-        predict(reference, [tmp_path / "cut.nii.gz"], out, Silent())
+        predict(reference, [str(tmp_path / "cut.nii.gz")], out, Silent())
     assert not out.exists()
+    with pytest.raises(ConfigError, match=r"train\.lr cannot be changed"):
+        predict(reference, [str(known), "train.lr=1.0"], out, Silent())
+
+
+def test_bad_files_are_left_out_where_that_is_allowed(
+    reference: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    for patient in ("sub-01", "sub-02"):
+        (tmp_path / "bids" / patient).mkdir(parents=True)
+    good = images(small_manifest) / "p00_0.nii.gz"
+    shutil.copy(good, tmp_path / "bids/sub-01/T1.nii.gz")
+    (tmp_path / "bids/sub-02/T1.nii.gz").write_bytes(good.read_bytes()[:-30])
+    inputs = [str(tmp_path / "bids"), "data.max_quarantine=1"]
+    (result,) = predict(reference, inputs, tmp_path / "o.csv", Silent())
+    assert result.case.case_id == "sub-01_T1"
+
+
+def test_a_manifest_may_point_outside_its_folder_if_told_so(
+    reference: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "elsewhere.csv"
+    manifest.write_text(f"image\n{images(small_manifest) / 'p00_0.nii.gz'}\n")
+    with pytest.raises(DataError, match=r"data\.allow_outside_root=true|data\.root="):
+        predict(reference, [str(manifest)], tmp_path / "o.csv", Silent())
+    inputs = [str(manifest), "data.allow_outside_root=true"]
+    assert len(predict(reference, inputs, tmp_path / "o.csv", Silent())) == 1
+    inputs = [str(manifest), f"data.root={images(small_manifest)}"]
+    assert len(predict(reference, inputs, tmp_path / "o.csv", Silent())) == 1
 
 
 def test_an_official_split_trains_once_and_tests_once(
@@ -136,6 +164,6 @@ def test_an_official_split_trains_once_and_tests_once(
     predicted = {row["case_id"] for row in read_table(tmp_path / "run" / "predictions.csv")}
     assert predicted == {"p08_0", "p08_1", "p09_0", "p09_1"}
     with pytest.raises(DataError, match="has not seen case p00_0"):
-        predict(tmp_path / "run", [manifest], tmp_path / "o.csv", Silent(), out_of_fold=True)
-    results = predict(tmp_path / "run", [manifest], tmp_path / "o.csv", Silent())
+        predict(tmp_path / "run", [str(manifest)], tmp_path / "o.csv", Silent(), out_of_fold=True)
+    results = predict(tmp_path / "run", [str(manifest)], tmp_path / "o.csv", Silent())
     assert {item.case.case_id for item in results if not item.seen} == predicted

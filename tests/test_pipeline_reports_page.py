@@ -146,7 +146,13 @@ def _write_settings(folder: Path) -> None:
     write_text(folder / "config.yaml", yaml.safe_dump(settings))
     write_json(folder / "environment.json", {"volclass": "0.1.0", "device": "cpu", "seconds": 61.5})
     columns = ("case_id", "file", "code", "reason", "remedy")
-    row = ("P900", "/data/share/P900.nii", "truncated", "/data/share/P900.nii ends early", "copy it")
+    row = (
+        "P900",
+        "/data/share/P900.nii",
+        "truncated",
+        "/data/share/P900.nii ends early",
+        "copy it",
+    )
     write_table(folder / "quarantine.csv", columns, [dict(zip(columns, row, strict=True))])
 
 

@@ -32,7 +32,7 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, "run")
     saved = checkpoint(1 / 3)
     folder.save("step-1", saved)
-    loaded = folder.latest()
+    loaded = folder.latest(print)
     assert loaded is not None
     assert loaded.state == saved.state
     assert loaded.tensors.keys() == saved.tensors.keys()
@@ -51,12 +51,14 @@ def test_a_flipped_bit_falls_back_to_the_generation_before(tmp_path: Path) -> No
     names = {path.name for path in tmp_path.glob("*.safetensors")}
     assert names == {"step-2.safetensors", "step-3.safetensors"}
     damage(tmp_path / "step-3.safetensors")
-    loaded = folder.latest()
+    said: list[str] = []
+    loaded = folder.latest(said.append)
+    assert said == ["checkpoint step-3.safetensors is damaged; going back to the one before"]
     assert loaded is not None
     assert loaded.tensors["weight"][0, 0] == 2.0
     damage(tmp_path / "step-2.safetensors")
     with pytest.raises(StorageError, match="no checkpoint of this fold is sound"):
-        folder.latest()
+        folder.latest(print)
 
 
 def test_the_best_is_kept_beside_the_generations(tmp_path: Path) -> None:
@@ -77,11 +79,11 @@ def test_the_best_is_kept_beside_the_generations(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     CheckpointFolder(tmp_path, "this run").save("step-1", checkpoint(1.0))
     with pytest.raises(StorageError, match="belongs to another run"):
-        CheckpointFolder(tmp_path, "that run").latest()
+        CheckpointFolder(tmp_path, "that run").latest(print)
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
-    assert CheckpointFolder(tmp_path / "none", "run").latest() is None
+    assert CheckpointFolder(tmp_path / "none", "run").latest(print) is None
 
 
 def test_a_file_that_is_no_checkpoint_is_refused_as_weights(tmp_path: Path) -> None:

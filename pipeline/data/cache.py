@@ -59,7 +59,7 @@ class VolumeCache:
             entry = json.loads(self._index_path(source).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        if not isinstance(entry, dict) or entry.get("stamp") != _stamp(source):
+        if not isinstance(entry, dict) or entry.get("stamp") != stamp_of(source):
             return None
         content = entry.get("content")
         return content if isinstance(content, str) else None
@@ -84,8 +84,13 @@ class VolumeCache:
         """Whether an entry exists; its soundness shows when it is read."""
         return self._entry_path(content).is_file()
 
-    def store(self, source: Path, volume: CachedVolume) -> None:
+    def store(self, source: Path, stamp: list[JsonValue], volume: CachedVolume) -> None:
         """Writes an entry and the index of its source; both appear complete or not at all.
+
+        Args:
+            source: The file that was read.
+            stamp: Its `stamp_of` before it was read; a file that changed meanwhile is not indexed.
+            volume: What was made of it.
 
         Raises:
             StorageError: The disk is full or the folder is not writable.
@@ -95,13 +100,10 @@ class VolumeCache:
         path = self._entry_path(volume.content)
         make_folder(path.parent, mode=0o700)
         write_bytes(path, sha256(payload).encode() + payload)
-        self.remember(source, volume.content)
-
-    def remember(self, source: Path, content: str) -> None:
-        """Notes the content hash of a source file as it is now."""
-        path = self._index_path(source)
-        make_folder(path.parent, mode=0o700)
-        write_json(path, {"stamp": _stamp(source), "content": content})
+        if stamp_of(source) == stamp:
+            index = self._index_path(source)
+            make_folder(index.parent, mode=0o700)
+            write_json(index, {"stamp": stamp, "content": volume.content})
 
     def _entry_path(self, content: str) -> Path:
         name = sha256(f"{content}\n{self._preprocessing}".encode())
@@ -112,7 +114,8 @@ class VolumeCache:
         return self.folder / "index" / name[:2] / f"{name[2:]}.json"
 
 
-def _stamp(source: Path) -> list[JsonValue]:
+def stamp_of(source: Path) -> list[JsonValue]:
+    """Size in bytes and time of change in ns: what tells that a file is another one now."""
     try:
         status = source.stat()
     except OSError as error:

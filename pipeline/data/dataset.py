@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
@@ -15,6 +14,7 @@ from ..errors import VolclassError
 from .augment import Augmentation, augmentation_seed, single_threaded
 from .cases import Case
 from .order import TrainingOrder
+from .signals import leave_signals_to_the_main_process
 from .volumes import VolumeStore
 
 #: (epoch, index of the case): all that a loading process needs to know.
@@ -136,7 +136,7 @@ class Batches:
             batch_sampler=_Requests(requests),
             collate_fn=_collate,
             num_workers=min(workers, len(requests)),
-            worker_init_fn=_start_worker,
+            worker_init_fn=leave_signals_to_the_main_process,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -185,9 +185,3 @@ def _collate(items: list[Batch | VolclassError]) -> Batch | VolclassError:
         "label": torch.stack([case["label"] for case in cases]),
         "index": torch.stack([case["index"] for case in cases]),
     }
-
-
-def _start_worker(_: int) -> None:
-    # Both signals may reach the whole process group; the main process alone decides what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

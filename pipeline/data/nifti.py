@@ -173,12 +173,22 @@ def read_nifti(path: Path, *, budget: int = 4 << 30) -> Volume:
 
 
 def content_sha256(voxels: NDArray[np.float32], affine: NDArray[np.float64]) -> str:
-    """SHA-256 of a RAS+ volume's shape, values and affine rounded to 1e-4 mm."""
-    digest = hashlib.sha256(repr(voxels.shape).encode())
-    digest.update(np.ascontiguousarray(voxels, dtype="<f4").data)
-    # Adding zero turns the -0.0 that flipping leaves behind into 0.0.
-    digest.update((np.round(affine, 4) + 0.0).astype("<f8").tobytes())
-    return digest.hexdigest()
+    """What a volume is, whatever its file looks like: two SHA-256, `voxels-geometry`.
+
+    Args:
+        voxels: (X, Y, Z) in RAS+, C order.
+        affine: (4, 4) voxel to mm; rounded to 1e-4 mm, so that float32 headers agree.
+    """
+    image = hashlib.sha256(str(voxels.shape).encode())
+    image.update(np.ascontiguousarray(voxels).data)
+    # Adding zero turns -0.0 into 0.0.
+    geometry = hashlib.sha256((np.round(affine, 4) + 0.0).astype("<f8").tobytes())
+    return f"{image.hexdigest()}-{geometry.hexdigest()}"
+
+
+def voxels_of(content: str) -> str:
+    """The part of a content hash that the same voxels share under any geometry."""
+    return content.partition("-")[0]
 
 
 def _regular_size(path: Path) -> int:

@@ -168,7 +168,7 @@ def draw_outline(rng: np.random.Generator, margin: Margin, diameter_mm: float) -
     stretch /= np.cbrt(stretch.prod())
     strength, shape = rng.uniform(0.0, 1.0), rng.uniform(0.0, 1.0, (2, bumps))
     if margin == "spiculated":
-        heights = (2.0 + 0.8 * strength) * (0.8 + 0.4 * shape[0])
+        heights = (2.3 + 0.7 * strength) * (0.8 + 0.4 * shape[0])
         sharpness = 20.0 + 12.0 * shape[1]
     else:
         heights = (0.05 + 0.15 * strength) * shape[0]
@@ -198,7 +198,7 @@ def draw_anatomy(rng: np.random.Generator, margin: Margin) -> Anatomy:
         organ_hu=organ_hu,
         lesion_centre=organ.centre + rng.uniform(-2.0, 2.0, 3),
         lesion_mm=diameter,
-        lesion_hu=organ_hu + rng.uniform(180.0, 220.0),
+        lesion_hu=organ_hu + rng.uniform(200.0, 240.0),
         outline=draw_outline(rng, margin, diameter),
         texture=texture * np.float32(rng.uniform(5.0, 8.0) / texture.std()),
     )

@@ -10,11 +10,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import PreprocessConfig
-from ..errors import DataError
+from ..errors import DataError, VolclassError
 from .augment import single_threaded
-from .cache import CachedVolume, VolumeCache
+from .cache import CachedVolume, VolumeCache, stamp_of
 from .cases import Case
+from .nifti import voxels_of
 from .reader import volume_error_in
+from .signals import leave_signals_to_the_main_process
 from .transforms import Chain, preprocessing, spacing_of
 
 
@@ -49,17 +51,6 @@ class VolumeStore:
         self._config = config
         self._cache = cache
         self._chain: Chain | None = None
-
-    def fetch(self, case: Case) -> CachedVolume:
-        """The volume of a case.
-
-        Raises:
-            VolumeError: The file cannot be used.
-            StorageError: The result cannot be written.
-        """
-        content = self._cache.content_of(case.image)
-        cached = None if content is None else self._cache.load(content)
-        return cached or self._build(case)
 
     def fetch_known(self, case: Case, content: str) -> CachedVolume:
         """The volume of a case whose content hash was taken when the run started.
@@ -103,8 +94,10 @@ class VolumeStore:
 
     def _build(self, case: Case) -> CachedVolume:
         chain = self._chain = self._chain or preprocessing(self._config)
+        stamp = stamp_of(case.image)
         try:
-            result = chain({"image": str(case.image)})["image"]
+            # With any number of threads but one, sums over voxels would have other last bits.
+            result = single_threaded(partial(chain, {"image": str(case.image)}))["image"]
         except RuntimeError as error:
             # MONAI wraps what a transform raises and drops the file's name.
             cause = volume_error_in(error)
@@ -113,11 +106,11 @@ class VolumeStore:
             raise cause from None
         image = result.as_tensor().to(torch.float32).contiguous()
         volume = CachedVolume(image, spacing_of(result), str(result.meta["content"]))
-        self._cache.store(case.image, volume)
+        self._cache.store(case.image, stamp, volume)
         return volume
 
 
-class _Inspection(Dataset[str | Refusal]):
+class _Inspection(Dataset["str | Refusal | VolclassError"]):
     def __init__(self, store: VolumeStore, cases: Sequence[Case]) -> None:
         self._store = store
         self._cases = cases
@@ -125,8 +118,12 @@ class _Inspection(Dataset[str | Refusal]):
     def __len__(self) -> int:
         return len(self._cases)
 
-    def __getitem__(self, index: int) -> str | Refusal:
-        return self._store.inspect(self._cases[index])
+    def __getitem__(self, index: int) -> str | Refusal | VolclassError:
+        try:
+            return self._store.inspect(self._cases[index])
+        except VolclassError as error:
+            # As an exception it would lose its parts between processes.
+            return error
 
 
 def prepare(
@@ -149,6 +146,8 @@ def prepare(
     contents: dict[str, str] = {}
     refused: list[Refusal] = []
     for case, found in zip(cases, _inspections(store, cases, workers), strict=True):
+        if isinstance(found, VolclassError):
+            raise found
         if isinstance(found, Refusal):
             refused.append(found)
         else:
@@ -159,13 +158,18 @@ def prepare(
 
 def _inspections(
     store: VolumeStore, cases: Sequence[Case], workers: int
-) -> Iterator[str | Refusal]:
+) -> Iterator[str | Refusal | VolclassError]:
     dataset = _Inspection(store, cases)
     if workers == 0:
-        for case in cases:
-            yield single_threaded(partial(store.inspect, case))
-        return
-    yield from DataLoader(dataset, batch_size=None, num_workers=min(workers, len(cases)))
+        yield from (dataset[index] for index in range(len(dataset)))
+    else:
+        loaded = DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=min(workers, len(cases)),
+            worker_init_fn=leave_signals_to_the_main_process,
+        )
+        yield from loaded
 
 
 def check_refusals(refused: Sequence[Refusal], allowed: int) -> None:
@@ -199,7 +203,7 @@ def check_contents(cases: Sequence[Case], contents: dict[str, str]) -> None:
     for case in cases:
         if case.case_id not in contents:
             continue
-        other = first.setdefault(contents[case.case_id], case)
+        other = first.setdefault(voxels_of(contents[case.case_id]), case)
         if other is case:
             continue
         pair = f"{other.case_id} ({other.image.name}) and {case.case_id} ({case.image.name})"

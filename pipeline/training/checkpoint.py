@@ -1,6 +1,7 @@
 """Checkpoints of a fold: weights, averages, optimizer and state in one checked file.
 
-Each is a safetensors file under a new name; `checkpoints.json` then names it with its SHA-256.
+Each is a safetensors file that replaces nothing that the index names, unless it is the same step
+made again; `checkpoints.json` then names it with its SHA-256.
 A process killed at any instant leaves an index that points to complete files. Two generations are
 kept, so that a damaged disk block costs one interval and not the run.
 """
@@ -8,7 +9,7 @@ kept, so that a damaged disk block costs one interval and not the run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -73,8 +74,11 @@ class CheckpointFolder:
         entry = self._write(f"{name}.safetensors", checkpoint)
         self._replace_index({**self._index(), "best": entry})
 
-    def latest(self) -> Checkpoint | None:
+    def latest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest sound generation, or None where training has not saved yet.
+
+        Args:
+            warn: Told when a damaged generation is passed over.
 
         Raises:
             StorageError: There are checkpoints, but none is sound or none is of this run.
@@ -84,6 +88,7 @@ class CheckpointFolder:
             content = self._sound(entry)
             if content is not None:
                 return self._read(content)
+            warn(f"checkpoint {entry['file']} is damaged; going back to the one before")
         if generations:
             raise StorageError(
                 "no checkpoint of this fold is sound",
@@ -105,7 +110,7 @@ class CheckpointFolder:
             raise StorageError(
                 "the best checkpoint of this fold is missing or damaged",
                 where=str(self.folder),
-                remedy="finish the training with --resume, or train the fold again",
+                remedy="remove the fold's folder and train it again with --resume",
             )
         return self._read(content)
 

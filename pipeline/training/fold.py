@@ -112,13 +112,17 @@ def save(run: FoldTraining) -> None:
     run.saving_took = run.saved_at - started
 
 
-def restore(run: FoldTraining) -> bool:
+def restore(run: FoldTraining, warn: Callable[[str], None]) -> bool:
     """Takes up the newest sound checkpoint of the fold; whether there was one.
+
+    Args:
+        run: What is trained; its state is replaced.
+        warn: Told when a damaged checkpoint is passed over.
 
     Raises:
         StorageError: The checkpoints are damaged or of another run.
     """
-    checkpoint = run.checkpoints.latest()
+    checkpoint = run.checkpoints.latest(warn)
     if checkpoint is None:
         return False
     parts: dict[str, dict[str, Tensor]] = {"task": {}, "averaged": {}, "optimizer": {}}

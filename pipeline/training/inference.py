@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..batches import Batch
+from ..errors import DivergedError
 
 
 @torch.no_grad()
@@ -65,6 +66,22 @@ def _gathered(
     result = np.full((cases, scores.shape[1]), np.nan)
     result[places.cpu().numpy()] = scores.double().cpu().numpy()
     return result
+
+
+def check_finite(logits: NDArray[np.float64], case_ids: Sequence[str]) -> None:
+    """Refuses logits from which no prediction can be made.
+
+    Raises:
+        DivergedError: Names the cases.
+    """
+    bad = [case_ids[int(place)] for place in np.flatnonzero(~np.isfinite(logits).all(axis=1))]
+    if bad:
+        raise DivergedError(
+            f"the network's answer is not finite for {len(bad)} of {len(case_ids)} cases",
+            where=f"cases {', '.join(bad[:10])}",
+            why="training diverged, or the precision is too low for these grey values",
+            remedy="lower train.lr, set train.clip, or use train.precision=fp32",
+        )
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from ..batches import LoadedStep
@@ -20,6 +21,7 @@ from ..errors import DivergedError
 from ..seeds import derived_seed
 from .checkpoint import Checkpoint
 from .fold import FoldTraining, Validation, save
+from .signals import StopRequest
 from .state import Row, TrainState
 from .task import Losses
 
@@ -191,14 +193,18 @@ def _row(state: TrainState, validation: Validation, better: bool, rate: float) -
     }
 
 
+def asked_to_stop(accelerator: Accelerator, stop: StopRequest) -> bool:
+    """Whether any process was asked to stop; all processes get the same answer at the same step."""
+    if accelerator.num_processes == 1:
+        return stop.received is not None
+    if stop.received is not None:
+        accelerator.set_trigger()
+    return bool(accelerator.check_trigger())
+
+
 def _obey_stop(run: FoldTraining) -> None:
-    if run.accelerator.num_processes > 1:
-        # One process may be told before the others; they stop after the same step.
-        if run.stop.received:
-            run.accelerator.set_trigger()
-        asked = bool(run.accelerator.check_trigger())
-    else:
-        asked = run.stop.received is not None
-    if asked:
+    if asked_to_stop(run.accelerator, run.stop):
         save(run)
+        # The launcher ends all processes as soon as one does: none may leave before it is written.
+        run.accelerator.wait_for_everyone()
         raise run.stop.error()

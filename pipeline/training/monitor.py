@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from ..storage import rename
 from .state import Row
 
 _PICTURES = 4
@@ -24,6 +26,10 @@ class TensorBoardMonitor:
 
     def __init__(self, folder: Path, step: int) -> None:
         self._writer = SummaryWriter(folder, purge_step=step)
+        # TensorBoard puts the host's name into the file's; an open file may be renamed.
+        for path in folder.glob(f"events.out.tfevents.*.{os.getpid()}.*"):
+            started = path.name.split(".")[3]
+            rename(path, path.with_name(f"events.out.tfevents.{started}.volclass.{step:07d}"))
 
     def step(self, step: int, losses: Mapping[str, float], learning_rate: float) -> None:
         """Losses of one optimizer step, mean over its cases, and the learning rate."""
