@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,11 +24,9 @@ class TensorBoardMonitor:
     """
 
     def __init__(self, folder: Path, step: int) -> None:
+        self._folder = folder
+        _hide_host(folder)
         self._writer = SummaryWriter(folder, purge_step=step)
-        # TensorBoard puts the host's name into the file's; an open file may be renamed.
-        for path in folder.glob(f"events.out.tfevents.*.{os.getpid()}.*"):
-            started = path.name.split(".")[3]
-            rename(path, path.with_name(f"events.out.tfevents.{started}.volclass.{step:07d}"))
 
     def step(self, step: int, losses: Mapping[str, float], learning_rate: float) -> None:
         """Losses of one optimizer step, mean over its cases, and the learning rate."""
@@ -56,3 +53,14 @@ class TensorBoardMonitor:
     def close(self) -> None:
         """Writes what is pending."""
         self._writer.close()
+        _hide_host(self._folder)
+
+
+def _hide_host(folder: Path) -> None:
+    # TensorBoard names its files after the host; runs are shared, and need not tell it.
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        time, *host = path.name.split(".")[3:]
+        if host[:1] != ["volclass"]:
+            rename(
+                path, path.with_name(f"events.out.tfevents.{time}.volclass.{host[-2]}.{host[-1]}")
+            )
