@@ -41,6 +41,23 @@ SMALL = (
 )
 
 
+class Lines(Silent):
+    """Keeps the lines that a run shows."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def line(self, text: str) -> None:
+        """Keeps a line."""
+        self.shown.append(text)
+
+
+@pytest.fixture
+def lines() -> Lines:
+    """A display that keeps its lines in `shown`."""
+    return Lines()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Tests share the machine; small networks gain nothing from more threads."""

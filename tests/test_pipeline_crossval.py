@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import torch
@@ -16,10 +17,18 @@ from torch import Tensor
 from pipeline.config import Config
 from pipeline.crossval import cross_validate
 from pipeline.errors import ConfigError, DataError, DivergedError
-from pipeline.progress import Silent
+from pipeline.progress import Display, Silent
 from pipeline.storage import read_table
 
 Build = Callable[..., Config]
+
+
+class ShownLines(Display, Protocol):
+    """A display that keeps its lines."""
+
+    shown: list[str]
+
+
 SameRun = Callable[[Path, Path], None]
 FoldTensors = Callable[[Path, int, str], dict[str, Tensor]]
 
@@ -109,15 +118,9 @@ def test_a_finished_run_resumes_to_itself(
     assert_same_run(reference, tmp_path / "run")
 
 
-def test_a_dry_run_forecasts_and_stops(small_config: Build, tmp_path: Path) -> None:
-    class Lines(Silent):
-        def __init__(self) -> None:
-            self.shown: list[str] = []
-
-        def line(self, text: str) -> None:
-            self.shown.append(text)
-
-    lines = Lines()
+def test_a_dry_run_forecasts_and_stops(
+    small_config: Build, tmp_path: Path, lines: ShownLines
+) -> None:
     assert cross_validate(small_config(), tmp_path / "run", lines, dry_run=True) is None
     assert not (tmp_path / "run" / "config.yaml").exists()
     text = "\n".join(lines.shown)

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.data.nifti import Reason, VolumeError, content_sha256, read_nifti
+from pipeline.data.nifti import read_nifti
+from pipeline.data.volume import Reason, VolumeError, content_sha256
 from pipeline.errors import DataError
 
 nib: Any = nibabel  # has no types for what is used here

@@ -12,8 +12,9 @@ import pytest
 import torch
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd, Spacingd
 
-from pipeline.data.nifti import Reason, VolumeError, read_nifti
+from pipeline.data.nifti import read_nifti
 from pipeline.data.reader import NiftiReader, volume_error_in
+from pipeline.data.volume import Reason, VolumeError
 
 nib: Any = nibabel  # has no types for what is used here
 # MONAI sets up all of its readers beside ours, and one of them misses an optional library.

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -322,6 +322,16 @@ def test_the_limits_speak_of_this_run(empty: Path) -> None:
     assert "all cases of “north”, “south” carry one label" in said
     assert "not for clinical use" in said
     assert "Anything about 1 left-out case" in said
+
+
+def test_a_perfect_ranking_is_not_called_certain(empty: Path) -> None:
+    make_run(empty, patients=10, pictures=False)
+    run = read_run(empty)
+    certain = np.eye(2)[run.scored.labels]
+    perfect = replace(run, scored=replace(run.scored, probabilities=certain))
+    said = " ".join(limits(perfect, evaluate(perfect.scored, resamples=100)))
+    assert "the interval is too narrow" in said
+    assert "to better than the interval" not in said
 
 
 def test_a_class_without_cases_leaves_dashes_and_a_reason(empty: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import nibabel as nib
 import numpy as np
@@ -24,12 +25,20 @@ from pipeline.config_file import load_config
 from pipeline.crossval import cross_validate
 from pipeline.data.folds_file import read_folds
 from pipeline.errors import DivergedError, PreemptedError
-from pipeline.progress import Silent
+from pipeline.progress import Display, Silent
 from pipeline.storage import read_table
 from pipeline.training import loop
 from pipeline.training.signals import StopRequest
 
 Build = Callable[..., Config]
+
+
+class ShownLines(Display, Protocol):
+    """A display that keeps its lines."""
+
+    shown: list[str]
+
+
 SameRun = Callable[[Path, Path], None]
 FoldTensors = Callable[[Path, int, str], dict[str, Tensor]]
 ROOT = Path(__file__).parent.parent
@@ -131,21 +140,17 @@ def test_a_divergence_that_only_validation_sees_names_the_cases(
 
 
 def test_a_damaged_checkpoint_is_passed_over_aloud(
-    small_config: Build, reference: Path, tmp_path: Path, assert_same_run: SameRun
+    small_config: Build,
+    reference: Path,
+    tmp_path: Path,
+    assert_same_run: SameRun,
+    lines: ShownLines,
 ) -> None:
     out = tmp_path / "run"
     steps_of(small_config("train.checkpoint_seconds=1e-6"), out, 3, resume=False)
     newest = max((out / "fold_0/checkpoints").glob("step-*.safetensors"))
     newest.write_bytes(newest.read_bytes()[:-1] + b"\x00")
 
-    class Lines(Silent):
-        def __init__(self) -> None:
-            self.shown: list[str] = []
-
-        def line(self, text: str) -> None:
-            self.shown.append(text)
-
-    lines = Lines()
     cross_validate(small_config(), out, lines, resume=True)
     assert [text for text in lines.shown if "is damaged; going back" in text]
     assert_same_run(reference, out)

@@ -7,17 +7,15 @@ to their very end with checksum and length, values, geometry.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -25,38 +23,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from ..errors import DataError
-
-_FETCH = "copy or download the file again"
-_CONVERT = "convert the original images again, e.g. with dcm2niix, to .nii.gz"
-
-
-class Reason(Enum):
-    """Every reason for which a volume is refused: what is said, and what to do."""
-
-    E_MISSING = ("the volume does not exist", "correct the path")
-    E_PERMISSION = ("the volume may not be read", "change its permissions")
-    E_IO = ("the volume cannot be read from the disk", _FETCH)
-    E_IRREGULAR = ("the volume is not a regular file", "name a .nii or .nii.gz file")
-    E_EMPTY = ("the volume is an empty file", _FETCH)
-    E_NOT_NIFTI = ("the volume is not a NIfTI file", "name a .nii or .nii.gz file")
-    E_PAIR = ("the volume is one half of a header and image pair", "convert it to one .nii.gz")
-    E_TRUNCATED = ("the volume ends too early", _FETCH)
-    E_CRC = ("the volume is damaged: its checksum does not fit its content", _FETCH)
-    E_BUDGET = ("the volume is larger than allowed", "crop or resample it, or leave it out")
-    E_DIMS = ("the volume has an axis without voxels", _CONVERT)
-    E_NDIM = ("the volume is not one 3D image", "name a file that holds one 3D image")
-    E_DTYPE = ("the volume's voxel type is not understood", "convert it to int16 or float32")
-    E_OFFSET = ("the header points to voxels in an impossible place", _CONVERT)
-    E_SCALE = ("the header's intercept of the grey values is not a number", _CONVERT)
-    E_SPACING = ("the header states no valid voxel size", _CONVERT)
-    E_AFFINE = ("the header states no valid orientation", _CONVERT)
-    E_NONFINITE = ("the volume holds values that are not finite", "replace or leave it out")
-    E_RANGE = ("the volume holds values beyond single precision", "rescale its values")
-    E_CONSTANT = ("all voxels of the volume have one value", "leave it out")
-
-
-WarningCode = Literal["W_TRAILING", "W_SLOPE", "W_ORIENTATION"]
+from .volume import Finding, Reason, Volume, VolumeError, content_sha256
 
 _nib: Any = nib  # the functions of nibabel have no types
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -73,56 +40,6 @@ _LOOKS_LIKE = (
     (b"objecttype", "it looks like MetaImage"),
     (b"pk\x03\x04", "it looks like a zip archive"),
 )
-
-
-class VolumeError(DataError):
-    """A volume that is refused.
-
-    Attributes:
-        code: The name of its `Reason`.
-        file: The path as it was given.
-        reason: What exactly is wrong with this file.
-    """
-
-    def __init__(self, reason: Reason, file: Path, why: str) -> None:
-        what, remedy = reason.value
-        super().__init__(f"{reason.name}: {what}", where=str(file), why=why, remedy=remedy)
-        self.code = reason.name
-        self.file = file
-        self.reason = why
-
-    def __reduce__(self) -> tuple[type[VolumeError], tuple[Reason, Path, str]]:
-        # The default would call the class with its message alone, which fails between processes.
-        return type(self), (Reason[self.code], self.file, self.reason)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something doubtful in a volume that was accepted."""
-
-    code: WarningCode
-    text: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Volume:
-    """A volume in RAS+ order: X to the right, Y to the front, Z to the top.
-
-    Attributes:
-        voxels: Grey values (X, Y, Z), C-contiguous, finite, not constant.
-        affine: Voxel to RAS mm (4, 4) of `voxels`.
-        original_affine: Voxel to RAS mm (4, 4) in the file's own order of axes.
-        spacing: Voxel size in mm (x, y, z).
-        content: SHA-256 of shape, values and affine (to 1e-4 mm), whatever the file's encoding.
-        findings: What was doubtful.
-    """
-
-    voxels: NDArray[np.float32]
-    affine: NDArray[np.float64]
-    original_affine: NDArray[np.float64]
-    spacing: tuple[float, float, float]
-    content: str
-    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,25 +87,6 @@ def read_nifti(path: Path, *, budget: int = 4 << 30) -> Volume:
     x, y, z = (float(size) for size in _nib.affines.voxel_sizes(affine))
     content = content_sha256(voxels, affine)
     return Volume(voxels, affine, layout.affine, (x, y, z), content, findings)
-
-
-def content_sha256(voxels: NDArray[np.float32], affine: NDArray[np.float64]) -> str:
-    """What a volume is, whatever its file looks like: two SHA-256, `voxels-geometry`.
-
-    Args:
-        voxels: (X, Y, Z) in RAS+, C order.
-        affine: (4, 4) voxel to mm; rounded to 1e-4 mm, so that float32 headers agree.
-    """
-    image = hashlib.sha256(str(voxels.shape).encode())
-    image.update(np.ascontiguousarray(voxels).data)
-    # Adding zero turns -0.0 into 0.0.
-    geometry = hashlib.sha256((np.round(affine, 4) + 0.0).astype("<f8").tobytes())
-    return f"{image.hexdigest()}-{geometry.hexdigest()}"
-
-
-def voxels_of(content: str) -> str:
-    """The part of a content hash that the same voxels share under any geometry."""
-    return content.partition("-")[0]
 
 
 def _regular_size(path: Path) -> int:

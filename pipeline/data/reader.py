@@ -14,7 +14,8 @@ import numpy as np
 from monai.data.image_reader import ImageReader
 from numpy.typing import NDArray
 
-from .nifti import Volume, VolumeError, read_nifti
+from .nifti import read_nifti
+from .volume import Volume, VolumeError
 
 PathLike = str | os.PathLike[str]
 Meta = dict[str, str | NDArray[np.float64] | NDArray[np.int64]]

@@ -14,10 +14,10 @@ from ..errors import DataError, VolclassError
 from .augment import single_threaded
 from .cache import CachedVolume, VolumeCache, stamp_of
 from .cases import Case
-from .nifti import voxels_of
 from .reader import volume_error_in
 from .signals import leave_signals_to_the_main_process
 from .transforms import Chain, preprocessing, spacing_of
+from .volume import voxels_of
 
 
 @dataclass(frozen=True, slots=True)
