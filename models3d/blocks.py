@@ -45,24 +45,32 @@ class BlockOptions:
 class ConvEmbed(nn.Module):
     """Strided convolution to a coarser grid: the stem, and the step between two stages.
 
-    The padding is half of what the kernel exceeds the stride by, rounded up: 2 for the published
-    stem (kernel 7, stride 4), 1 for the published step between stages (kernel 3, stride 2).
-
     Args:
         in_dim: number of channels in.
         out_dim: number of channels out.
         kernel: extents in voxels along X, Y, Z.
         stride: strides in voxels along X, Y, Z.
+        padding: voxels along X, Y, Z; by default half of what the kernel exceeds the stride by,
+            rounded up, which is 2 for the published stem (kernel 7, stride 4).
 
     Attributes:
         min_size: smallest grid in voxels along X, Y, Z that gives an output.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, kernel: Triple, stride: Triple) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        kernel: Triple,
+        stride: Triple,
+        padding: Triple | None = None,
+    ) -> None:
         super().__init__()
-        x, y, z = (max(0, (k - s + 1) // 2) for k, s in zip(kernel, stride, strict=True))
-        self.conv = nn.Conv3d(in_dim, out_dim, kernel, stride, padding=(x, y, z))
-        x, y, z = (max(1, k - 2 * p) for k, p in zip(kernel, (x, y, z), strict=True))
+        if padding is None:
+            x, y, z = (max(0, (k - s + 1) // 2) for k, s in zip(kernel, stride, strict=True))
+            padding = (x, y, z)
+        self.conv = nn.Conv3d(in_dim, out_dim, kernel, stride, padding)
+        x, y, z = (max(1, k - 2 * p) for k, p in zip(kernel, padding, strict=True))
         self.min_size: Triple = (x, y, z)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def to_triple(value: PerAxis, name: str) -> Triple:
     Raises:
         ValueError: not one or three whole numbers of at least 1.
     """
-    numbers = (value, value, value) if isinstance(value, int) else tuple(value)
+    numbers = tuple(value) if isinstance(value, Sequence) else (value, value, value)
     if len(numbers) != 3 or any(not isinstance(n, int) or n < 1 for n in numbers):
         msg = f"{name} takes a whole number of at least 1, or three for X, Y, Z; got {value!r}"
         raise ValueError(msg)

@@ -117,7 +117,7 @@ class PoolFormer3d(VolumeModel):
         if mixer != "pool" and window != (3, 3, 3):
             msg = f"pool_window={pool_window!r} has no effect with mixer={mixer!r}: leave it out"
             raise ValueError(msg)
-        options = BlockOptions(mixer, window, norm, layer_scale, dropout)
+        options = BlockOptions(mixer, window, norm, _check_layer_scale(layer_scale), dropout)
         steps = _stage_strides(strides, len(depths))
         hidden = _hidden_widths(mlp_ratio, dims)
         self.stages = _make_stages(depths, dims, steps, hidden, drop_path, options)
@@ -185,7 +185,8 @@ def _make_stages(
     stages = nn.Sequential()
     for index, (depth, dim) in enumerate(zip(depths, dims, strict=True)):
         downsample = (
-            ConvEmbed(dims[index - 1], dim, (3, 3, 3), strides[index - 1])
+            # Padded by 1 as published, whatever the stride: down to one voxel, any grid will do.
+            ConvEmbed(dims[index - 1], dim, (3, 3, 3), strides[index - 1], (1, 1, 1))
             if index > 0
             else nn.Identity()
         )
@@ -216,7 +217,8 @@ def _stage_strides(strides: int | Sequence[PerAxis], stages: int) -> list[Triple
 
 def _hidden_widths(mlp_ratio: float | Sequence[float], dims: Sequence[int]) -> list[int]:
     ratios = [mlp_ratio] * len(dims) if isinstance(mlp_ratio, int | float) else mlp_ratio
-    if len(ratios) != len(dims):
+    numbers = all(isinstance(ratio, int | float) for ratio in ratios)
+    if not numbers or len(ratios) != len(dims):
         msg = f"mlp_ratio needs one number, or one for each of {len(dims)} stages: {mlp_ratio!r}"
         raise ValueError(msg)
     hidden = [int(dim * ratio) for dim, ratio in zip(dims, ratios, strict=True)]
@@ -235,7 +237,17 @@ def _check_sizes(depths: Sequence[int], dims: Sequence[int], in_chans: int) -> N
         raise ValueError(msg)
 
 
+def _check_layer_scale(value: float | None) -> float | None:
+    """The first value, or None for no layer scale, which may also be written as False."""
+    if value is None or value is False:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+        msg = f"layer_scale must be a number above 0, or off; got {value!r}"
+        raise ValueError(msg)
+    return float(value)
+
+
 def _check_rate(name: str, rate: float) -> None:
-    if not 0 <= rate < 1:
+    if not isinstance(rate, int | float) or not 0 <= rate < 1:
         msg = f"{name} must be at least 0 and below 1, got {rate}"
         raise ValueError(msg)

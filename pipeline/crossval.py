@@ -144,15 +144,18 @@ def _open(config: Config, folder: RunFolder, accelerator: Accelerator, display: 
 
 
 def _check_shares(run: Run) -> None:
-    """Every process needs a case in every forward pass."""
+    """Every process needs a case in every forward pass; two, where batch norm compares cases."""
     processes = run.accelerator.num_processes
+    if run.config.model.options.get("norm") == "batch":
+        processes *= 2
     for fold in run.folds.folds:
         order = build_order(run.config.train, [0] * len(fold.train), seed=0)
         smallest = min(len(batch) for step in order.epoch(0) for batch in step.batches)
         if smallest < processes:
             raise ConfigError(
-                f"a batch of {smallest} cases cannot be shared by {processes} processes",
+                f"a batch of {smallest} is too small: {processes} cases are needed",
                 where="train.batch_size",
+                why="every process needs one in each forward pass, and batch norm needs two",
                 remedy=f"raise it to at least {2 * processes}, or start fewer processes",
             )
 

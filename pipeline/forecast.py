@@ -114,7 +114,7 @@ def _measure_step(run: Run) -> tuple[float, int, tuple[tuple[int, ...], ...]]:
             torch.cuda.synchronize()
         seconds = time.monotonic() - started
     with torch.no_grad():
-        *stages, _ = task.plain_network(images[:1])
+        *stages, _ = task.plain_network.eval()(images[:1])
     shapes = tuple(tuple(stage.shape[1:]) for stage in stages)
     return seconds, sum(p.numel() for p in task.plain_network.parameters()), shapes
 

@@ -1,6 +1,7 @@
 """PoolFormer3d computes what the published network computes, in every option."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -330,3 +331,34 @@ def test_options_out_of_range_are_refused() -> None:
         create_model("poolformer3d_t", in_chans=0)
     with pytest.raises(ValueError, match="num_classes"):
         create_model("poolformer3d_t", num_classes=-1)
+
+
+@pytest.mark.parametrize("strides", [3, 4, [3, 2, (1, 2, 4)]])
+def test_any_stride_works_down_to_the_smallest_volume(strides: int | list[PerAxis]) -> None:
+    model = PoolFormer3d((1, 1, 1, 1), (4, 4, 4, 4), stem_kernel=3, stem_stride=2, strides=strides)
+    for size in (model.min_size, (16, 17, 5)):
+        *stages, logits = model(torch.randn(2, 1, *size))
+        assert len(stages) == 4
+        assert logits.shape == (2, 2)
+
+
+def test_layer_scale_is_switched_off_by_none_and_false() -> None:
+    for off in (None, False):
+        names = dict(PoolFormer3d((1,), (4,), layer_scale=off).named_parameters())
+        assert not [name for name in names if "layer_scale" in name]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("layer_scale", 0.0),
+        ("layer_scale", True),
+        ("mlp_ratio", [1, "x"]),
+        ("pool_window", 2.5),
+        ("drop_path", "much"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_named(option: str, value: object) -> None:
+    build: Callable[..., nn.Module] = create_model
+    with pytest.raises(ValueError, match=option):
+        build("poolformer3d_t", **{option: value})

@@ -118,6 +118,14 @@ def test_a_finished_run_resumes_to_itself(
     assert_same_run(reference, tmp_path / "run")
 
 
+def test_batch_norm_refuses_batches_of_one(small_config: Build, tmp_path: Path) -> None:
+    config = small_config("model.options.norm=batch", "train.batch_size=1")
+    with pytest.raises(ConfigError, match="batch norm needs two"):
+        cross_validate(config, tmp_path / "run", Silent())
+    single = small_config("model.options.norm=batch", "preprocess.size=[4, 4, 4]", "train.epochs=1")
+    cross_validate(single, tmp_path / "single", Silent(), fold=0)
+
+
 def test_a_dry_run_forecasts_and_stops(
     small_config: Build, tmp_path: Path, lines: ShownLines
 ) -> None:

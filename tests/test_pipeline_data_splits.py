@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from pipeline.config import CvConfig
 from pipeline.data.cases import Case
 from pipeline.data.folds_file import check_folds, folds_to_json, read_folds, write_folds
-from pipeline.data.splits import Fold, Folds, make_folds
+from pipeline.data.splits import Fold, Folds, class_order, make_folds
 from pipeline.errors import DataError
 
 IMAGE = Path("/data/image.nii.gz")
@@ -195,7 +195,7 @@ def test_official_split_is_refused_where_it_leaks_or_has_gaps() -> None:
     cases = official({"train": [0, 1, 2], "test": [3]})
     with pytest.raises(DataError, match=r"a0 \(train: a0_0, test: a0_1\)"):
         make_folds([*cases, case("a0", 1, "a", "test")], OFFICIAL, 0)
-    with pytest.raises(DataError, match="1 have none: x_0"):
+    with pytest.raises(DataError, match="1 have none that is understood: x_0"):
         make_folds([*cases, case("x", 0, "a")], OFFICIAL, 0)
     with pytest.raises(DataError, match="test has a, b"):
         make_folds([*cases, case("c", 0, "c", "train")], OFFICIAL, 0)
@@ -298,3 +298,34 @@ def test_importing_loads_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_grades_stand_in_their_order_and_names_in_theirs() -> None:
+    assert class_order(["10", "2", "0", "2"]) == ("0", "2", "10")
+    assert class_order(["b", "a", "10"]) == ("10", "a", "b")
+
+
+def test_a_class_that_may_be_a_spelling_is_named_before_fewer_folds() -> None:
+    cases = [
+        Case(f"c{k}", f"p{k}", Path(f"c{k}.nii"), "tumour" if k < 9 else "tumor") for k in range(11)
+    ]
+    cases += [Case(f"d{k}", f"q{k}", Path(f"d{k}.nii"), "healthy") for k in range(9)]
+    with pytest.raises(DataError, match=r"did you mean tumour\? If not, set cv\.folds=2"):
+        make_folds(cases, CvConfig(folds=5), 0)
+
+
+def test_unknown_words_in_a_split_column_matter_only_where_it_is_used() -> None:
+    cases = [Case(f"c{k}", f"p{k}", Path(f"c{k}.nii"), "ab"[k % 2], split=None) for k in range(12)]
+    assert len(make_folds(cases, CvConfig(folds=2), 0).folds) == 2
+    with pytest.raises(DataError, match="E_SPLIT"):
+        make_folds(cases, CvConfig(scheme="official"), 0)
+
+
+def test_a_case_in_no_part_of_a_fold_is_named() -> None:
+    cases = [Case(f"c{k}", f"p{k}", Path(f"c{k}.nii"), "ab"[k % 2]) for k in range(12)]
+    folds = make_folds(cases, CvConfig(folds=2), 0)
+    first = folds.folds[0]
+    lost = first.train[0]
+    shorter = Fold(first.train[1:], first.validation, first.test)
+    with pytest.raises(DataError, match=f"fold 0: case {lost} is in no part"):
+        check_folds(replace(folds, folds=(shorter, folds.folds[1])), cases)

@@ -148,13 +148,15 @@ def test_a_rare_class_drops_resamplings_in_the_pooled_auroc() -> None:
     assert "were dropped" in pooled.method
 
 
-def test_a_perfect_classifier_has_an_interval_of_no_width() -> None:
+def test_a_perfect_classifier_has_no_interval_and_says_why() -> None:
     cases = make_cases()
     sure = ScoredCases(
         cases.labels, np.eye(2)[cases.labels], cases.patients, cases.folds, cases.classes
     )
     result = evaluate(sure, resamples=100).metrics
-    assert (result["auroc"].low, result["auroc"].high) == (1.0, 1.0)
+    assert result["auroc"].estimate == 1.0
+    assert result["auroc"].low is result["auroc"].high is None
+    assert "says nothing of new patients" in str(result["auroc"].reason)
     assert result["brier"].estimate == result["ece"].estimate == 0.0
     assert float(pooled_metrics(sure, ones(sure))["accuracy"][0]) == 1.0
 

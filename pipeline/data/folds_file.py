@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from .. import storage
 from ..errors import DataError
 from .cases import Case
-from .splits import CaseRecord, Fold, Folds, Scheme, folds_document, folds_sha256
+from .splits import CaseRecord, Fold, Folds, Scheme, class_order, folds_document, folds_sha256
 
 _SHOWN = 20
 
@@ -103,7 +103,7 @@ def _folds(document: _Document) -> Folds:
         key: CaseRecord(entry.patient_id, entry.label, entry.site, entry.content)
         for key, entry in document.cases.items()
     }
-    found = tuple(sorted({record.label for record in cases.values()}))
+    found = class_order(record.label for record in cases.values())
     folds = tuple(
         Fold(
             tuple(sorted(entry.train)),
@@ -172,8 +172,9 @@ def _leaks(folds: Folds) -> Iterator[str]:
 def _gaps(folds: Folds) -> Iterator[str]:
     """Classes without training cases, empty parts, cases that no fold tests."""
     found = {record.label for record in folds.cases.values()}
-    if list(folds.classes) != sorted(found):
-        yield f"classes are {', '.join(folds.classes)}; the cases have {', '.join(sorted(found))}"
+    expected = class_order(found)
+    if folds.classes != expected:
+        yield f"classes are {', '.join(folds.classes)}; the cases have {', '.join(expected)}"
     for number, fold in enumerate(folds.folds):
         trained = {folds.cases[key].label for key in fold.train if key in folds.cases}
         for label in sorted(found - trained):
@@ -181,6 +182,10 @@ def _gaps(folds: Folds) -> Iterator[str]:
         for name, part in (("validation", fold.validation), ("test", fold.test)):
             if not part:
                 yield f"fold {number}: {name} is empty"
+        if folds.scheme == "kfold":
+            named = {*fold.train, *fold.validation, *fold.test}
+            for case_id in sorted(folds.cases.keys() - named):
+                yield f"fold {number}: case {case_id} is in no part"
     if folds.scheme == "kfold":
         tested = {case_id for fold in folds.folds for case_id in fold.test}
         for case_id in sorted(folds.cases.keys() - tested):

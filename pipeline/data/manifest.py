@@ -20,7 +20,11 @@ from .manifest_columns import Table, find_columns, nearest_name, read_table
 
 _SHOWN = 20
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +224,7 @@ def _check_cells(
     """No empty or padded cells where text is an identity; case ids once; splits known."""
     needed = [name for name in ("patient_id", "case_id") if name in columns]
     first: dict[str, int] = {}
+    patients: dict[str, str | None] = {}
     for row in rows:
         for name in (*needed, *(["label"] if labels_required else [])):
             cell = row.cells[name]
@@ -229,14 +234,15 @@ def _check_cells(
                 code = "E_LABEL_TYPO" if name == "label" else "E_BLANKS"
                 text = f"{name} {cell!r} starts or ends with blanks: did you mean {cell.strip()}?"
                 problems.add(row.line, code, f"{text} line {row.line}")
+        patient = row.get("patient_id")
+        usual = patients.setdefault((patient or "").casefold(), patient)
+        if usual != patient:
+            text = f"patient_id {patient!r} differs from {usual!r} in case only"
+            problems.add(row.line, "E_PATIENT_TYPO", f"{text}: the same patient is written one way")
         case_id = row.get("case_id")
         if case_id is not None and first.setdefault(case_id, row.line) != row.line:
             text = f"case_id {case_id} stands in line {first[case_id]} already"
             problems.add(row.line, "E_DUP_CASE", text)
-        split = row.get("split")
-        if split is not None and split.strip().casefold() not in _SPLITS:
-            text = f"split {split!r} is unknown; use train, val (valid, validation) or test"
-            problems.add(row.line, "E_SPLIT", text)
 
 
 def _check_labels(rows: Sequence[_Row], problems: _Problems) -> None:

@@ -20,11 +20,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
         *("channel0", "images"),
     ),
     "label": ("class", "target", "diagnosis", "y", "labels", "valuetopredict", "classname"),
-    "patient_id": ("patient", "patientid", "subject", "subjectid", "participant", "participantid"),
+    "patient_id": (
+        *("patient", "patientid", "patientno", "patientnumber", "pid", "mrn"),
+        *("subject", "subjectid", "subj", "sub", "participant", "participantid"),
+    ),
     "case_id": ("case", "caseid", "id", "scanid", "imageid"),
     "site": ("hospital", "center", "centre", "institution", "scanner"),
     "split": ("subset", "partition"),
-    "mask": ("maskpath", "segmentation", "seg"),
 }
 
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import random
@@ -108,7 +109,7 @@ def make_folds(cases: Sequence[Case], cv: CvConfig, seed: int) -> Folds:
     records = {case.case_id: CaseRecord(case.patient_id, _label(case), case.site) for case in cases}
     if len(records) != len(cases):
         raise DataError("E_DUP_CASE: two cases have one case_id", remedy="rename one of them")
-    classes = tuple(sorted({record.label for record in records.values()}))
+    classes = class_order(record.label for record in records.values())
     if len(classes) < 2:
         raise DataError(
             "E_ONE_CLASS: there is nothing to tell apart",
@@ -120,6 +121,17 @@ def make_folds(cases: Sequence[Case], cv: CvConfig, seed: int) -> Folds:
     else:
         folds = _kfold(records, cv, seed)
     return Folds(cv.scheme, seed, classes, records, folds)
+
+
+def class_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """The classes in the order that a run keeps: by number if all are whole numbers, else by text.
+
+    Grades then stand in their order, so that neighbours are neighbours in a confusion matrix.
+    """
+    classes = set(labels)
+    if all(label.lstrip("-").isdecimal() for label in classes):
+        return tuple(sorted(classes, key=lambda label: (int(label), label)))
+    return tuple(sorted(classes))
 
 
 def _label(case: Case) -> str:
@@ -148,9 +160,7 @@ def _kfold(records: Mapping[str, CaseRecord], cv: CvConfig, seed: int) -> tuple[
             f"E_FEW_PATIENTS: {cv.folds} folds need {cv.folds} patients of every class",
             where=f"class {rarest}",
             why=f"it has {most} patient{'s' if most != 1 else ''}",
-            remedy=f"set cv.folds={most}, the most that is possible"
-            if most > 1
-            else "add patients of this class, or leave it out",
+            remedy=_few_patients(rarest, most, [name for name in holders if name != rarest]),
         )
     for attempt in range(_SKLEARN_ATTEMPTS + _DEALT_ATTEMPTS):
         assign = _stratified_groups if attempt < _SKLEARN_ATTEMPTS else _dealt
@@ -166,6 +176,16 @@ def _kfold(records: Mapping[str, CaseRecord], cv: CvConfig, seed: int) -> tuple[
         "a validation part is needed too",
         remedy=f"set cv.folds={cv.folds - 1}" if cv.folds > 2 else "add patients",
     )
+
+
+def _few_patients(label: str, most: int, others: Sequence[str]) -> str:
+    near = difflib.get_close_matches(label, others, 1, cutoff=0.8)
+    digits = str.maketrans("", "", "0123456789")
+    typing = [name for name in near if name.translate(digits) != label.translate(digits)]
+    first = f"did you mean {typing[0]}? If not, " if typing else ""
+    if most < 2:
+        return f"{first}add patients of this class, or leave it out"
+    return f"{first}set cv.folds={most}, the most that is possible"
 
 
 def _random(seed: int, *purpose: str | int) -> random.Random:
@@ -305,8 +325,8 @@ def _official(
     if without:
         raise DataError(
             "E_SPLIT: cv.scheme=official needs a split for every case",
-            why=f"{len(without)} have none: {_listed(without)}",
-            remedy="complete the column split (train, val, test), or set cv.scheme=kfold",
+            why=f"{len(without)} have none that is understood: {_listed(without)}",
+            remedy="write train, val or test into the column split, or set cv.scheme=kfold",
         )
     parts = {
         name: [case.case_id for case in cases if case.split == name]

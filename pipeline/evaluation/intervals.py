@@ -107,4 +107,7 @@ def percentile_interval(
         reason = f"undefined in {dropped} of {len(values)} resamplings: too few cases"
         return Estimate(estimate, None, None, method, reason)
     low, high = np.quantile(known, (0.025, 0.975))
+    if low == high:
+        reason = "every resampling gives the same value, which says nothing of new patients"
+        return Estimate(estimate, None, None, method, reason)
     return Estimate(estimate, float(low), float(high), method)

@@ -38,12 +38,8 @@ def _unfinished(run: RunFiles) -> list[str]:
 def _precision(result: Evaluation) -> list[str]:
     auroc = result.metrics["auroc"]
     sentences = []
-    if auroc.low is not None and auroc.low == auroc.high:
-        sentences.append(
-            f"How uncertain the AUROC is: with all pairs ranked alike, resampling the same "
-            f"{counted(result.patients, 'patient')} can only repeat it. New patients may still "
-            "be ranked wrongly; the interval is too narrow."
-        )
+    if auroc.estimate is not None and auroc.low is None:
+        sentences.append(f"How uncertain the AUROC is: it has no interval, for {auroc.reason}.")
     elif auroc.low is not None and auroc.high is not None:
         width = number(auroc.high - auroc.low, 2)
         sentences.append(

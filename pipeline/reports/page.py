@@ -91,7 +91,9 @@ def render_page(run: RunFiles, result: Evaluation, notices: tuple[str, ...]) -> 
         auroc=auroc,
         verdict=verdict(auroc),
         headline=headline(result),
-        basis=basis(result, run.plan.scheme),
+        basis=basis(
+            result, run.plan.scheme, run.environment.get("patients_assumed") == "true"
+        ),
         notices=notices,
         figures=sections.figure_rows(run, result),
         limits=limits(run, result),

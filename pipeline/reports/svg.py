@@ -93,7 +93,7 @@ def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
     text = re.sub(r"<[^>]+>", lambda tag: _tidy(tag.group(), name), text)
     text = re.sub(r">\s*\n\s*<", "><", text)
     label = f'role="img" aria-label="{escape(alt)}"'
-    return Markup(re.sub(r"^<svg ", f"<svg {label} ", text).strip())
+    return Markup(text.strip().replace("<svg ", f"<svg {label} ", 1))
 
 
 def _tidy(tag: str, name: str) -> str:

@@ -68,8 +68,13 @@ def headline(result: Evaluation) -> str:
     return f"{task} {often}{ending}. Guessing would be right in 50 %: chance is 0.5."
 
 
-def basis(result: Evaluation, scheme: str) -> str:
+def basis(result: Evaluation, scheme: str, patients_assumed: bool) -> str:
     """What the figures were measured on."""
+    if patients_assumed:
+        return (
+            f"Measured on {counted(result.cases, 'case')}, {counted(len(result.classes), 'class')}"
+            "; which cases share a patient is not known."
+        )
     amounts = f"{counted(result.cases, 'case')} of {counted(result.patients, 'patient')}"
     classes = counted(len(result.classes), "class")
     if scheme == "official":
