@@ -14,8 +14,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def percent(value: float) -> str:
-    """A share as whole percent."""
-    return f"{100 * value:.0f} %"
+    """A share as whole percent; the blank before the sign breaks no line."""
+    return f"{100 * value:.0f}\u00a0%"
 
 
 def interval(value: Estimate, digits: int = 3) -> str:
