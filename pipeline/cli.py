@@ -69,7 +69,10 @@ def train(
 def predict(
     run: RunArgument,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Volumes, folders or manifests.")
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="Volumes, folders or manifests; data.KEY=VALUE overrides."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write.")],
     out_of_fold: Annotated[

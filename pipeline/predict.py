@@ -151,7 +151,8 @@ def predict(
     opened = open_run(folder, display, overrides)
     trained = _trained_folds(opened)
     paths = [Path(text) for text in inputs if text not in overrides]
-    cases = _input_cases(paths, opened.config.data, "data.root" in " ".join(overrides))
+    rooted = any(text.startswith("data.root=") for text in overrides)
+    cases = _input_cases(paths, opened.config.data, rooted)
     bar = display.bar("reading volumes", len(cases))
     contents, refused = prepare(opened.store, cases, opened.config.system.workers, bar.advance)
     check_refusals(refused, opened.config.data.max_quarantine)
