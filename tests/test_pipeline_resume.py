@@ -135,7 +135,7 @@ def test_kills_at_random_instants_lose_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 110))
-def test_two_hundred_kills_lose_nothing(
+def test_ten_runs_killed_again_and_again_lose_nothing(
     seed: int,
     start: Start,
     small_arguments: Arguments,
