@@ -3,14 +3,13 @@
 Source: Yu et al. 2022, "MetaFormer Is Actually What You Need for Vision", arXiv 2111.11418.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from .checkpointing import checkpointed
 from .layers import (
     DropPath,
     LayerScale,
@@ -140,38 +139,7 @@ class Stage(nn.Module):
         x = self.downsample(x)
         for block in self.blocks:
             if self.grad_checkpointing and torch.is_grad_enabled():
-                x = _checkpointed(block, x)
+                x = checkpointed([block], x)
             else:
                 x = block(x)
         return x
-
-
-def _checkpointed(block: nn.Module, x: Tensor) -> Tensor:
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _frozen_statistics(block)
-
-    result: Tensor = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
-    return result
-
-
-@contextmanager
-def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    # Checkpointing runs the block a second time; without this, that run would also update the
-    # running averages of batch norms a second time. A momentum of 0 keeps the averages and, other
-    # than switching the tracking off, saves the same tensors for backward as the first run.
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm3d)]
-    before = [(norm.momentum, _batches_seen(norm).clone()) for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, before, strict=True):
-            norm.momentum = momentum
-            _batches_seen(norm).copy_(count)
-
-
-def _batches_seen(norm: nn.BatchNorm3d) -> Tensor:
-    # Only batch norms that track nothing have no count; the project builds none of them.
-    assert norm.num_batches_tracked is not None
-    return norm.num_batches_tracked

@@ -65,6 +65,8 @@ class VolumeModel(nn.Module, ABC):
         num_features: number of features before the classifier.
         feature_info: what the stages declare.
         min_size: smallest volume in voxels along X, Y, Z that the network takes.
+        classifier_prefix: how the names of the classifier's parameters begin; they alone depend
+            on the number of classes, so weights of another task may lack or replace them.
     """
 
     in_chans: int
@@ -72,6 +74,7 @@ class VolumeModel(nn.Module, ABC):
     num_features: int
     feature_info: FeatureInfo
     min_size: Triple
+    classifier_prefix: str
 
     if TYPE_CHECKING:
         # Without this, nn.Module types the call as Any.
@@ -115,6 +118,12 @@ class VolumeModel(nn.Module, ABC):
     @abstractmethod
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory: compute activations again in the backward pass."""
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether cases of a training batch influence each other through batch norm."""
+        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+        return any(isinstance(module, kinds) for module in self.modules())
 
     def normalise_stage(self, index: int, x: Tensor) -> Tensor:
         """Apply the norm that belongs to stage ``index`` (0-based); without one, give ``x``."""

@@ -77,6 +77,8 @@ class PoolFormer3d(VolumeModel):
         ValueError: an option out of its range, named with its value.
     """
 
+    classifier_prefix = "head.fc."
+
     def __init__(
         self,
         depths: Sequence[int],

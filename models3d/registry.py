@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from .contract import VolumeModel
+from .peers import monai_densenet121, monai_resnet, monai_seresnet50, torchvision_r3d18
 from .poolformer import SIZES, PoolFormer3d, PoolFormerSize
 
 Builder = Callable[..., VolumeModel]
@@ -21,8 +22,9 @@ def create_model(
         name: one of ``list_models()``.
         in_chans: number of input channels.
         num_classes: number of logits; 0 for a network without a classifier.
-        **options: options of the network; for PoolFormer those of ``PoolFormer3d``, where an
-            option replaces the number of the registered size.
+        **options: options of the network; for PoolFormer those of ``PoolFormer3d``, for networks
+            of other libraries those of their builder in ``peers``. An option replaces the number
+            of the registered size.
 
     Raises:
         ValueError: an unknown name, or an option out of its range.
@@ -65,4 +67,11 @@ def _poolformer(size: PoolFormerSize) -> Builder:
 # listing names stays cheap.
 _BUILDERS: dict[str, Builder] = {
     f"poolformer3d_{name}": _poolformer(size) for name, size in SIZES.items()
+} | {
+    "monai_resnet10": functools.partial(monai_resnet, "basic", layers=(1, 1, 1, 1)),
+    "monai_resnet18": functools.partial(monai_resnet, "basic", layers=(2, 2, 2, 2)),
+    "monai_resnet50": functools.partial(monai_resnet, "bottleneck", layers=(3, 4, 6, 3)),
+    "monai_densenet121": monai_densenet121,
+    "monai_seresnet50": monai_seresnet50,
+    "torchvision_r3d18": torchvision_r3d18,
 }
