@@ -88,7 +88,13 @@ def write_volumes(folder: Path, patients: int = 10, scans: int = 2, side: int = 
     return folder / "manifest.csv"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def make_volumes() -> Callable[..., Path]:
+    """Writes `patients` x `scans` volumes of `side` voxels into a folder; gives the manifest."""
+    return write_volumes
+
+
+@pytest.fixture(scope="session")
 def small_config(small_manifest: Path) -> Callable[..., Config]:
     """Builds a small configuration on the small manifest, with further overrides."""
 

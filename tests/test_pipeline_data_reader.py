@@ -12,8 +12,8 @@ import pytest
 import torch
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd, Spacingd
 
-from pipeline.data.nifti import read_nifti
-from pipeline.data.reader import NiftiReader, volume_error_in
+from pipeline.data.formats.nifti import read_nifti
+from pipeline.data.reader import VolumeReader, volume_error_in
 from pipeline.data.volume import Reason, VolumeError
 
 nib: Any = nibabel  # has no types for what is used here
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def chain(*more: object) -> Any:  # noqa: ANN401  # MONAI has no types
-    load = LoadImaged("image", reader=NiftiReader(), image_only=True)
+    load = LoadImaged("image", reader=VolumeReader(), image_only=True)
     return Compose([load, EnsureChannelFirstd("image"), *more])
 
 
@@ -82,7 +82,7 @@ def test_refusal_is_found_in_chains_with_a_loop() -> None:
 
 
 def test_one_path_a_case(path: Path) -> None:
-    reader = NiftiReader()
+    reader = VolumeReader()
     assert reader.verify_suffix(path)
     assert reader.verify_suffix([str(path)])
     assert not reader.verify_suffix([path, path])
@@ -91,11 +91,11 @@ def test_one_path_a_case(path: Path) -> None:
 
 
 def test_budget_is_kept(tmp_path: Path, path: Path) -> None:
-    reader = NiftiReader(budget=1000)
+    reader = VolumeReader(budget=1000)
     with pytest.raises(VolumeError, match="E_BUDGET"):
         reader.get_data(reader.read(path))
     plain = tmp_path / "plain.nii"
     plain.write_bytes(gzip.decompress(path.read_bytes()))
-    voxels, meta = NiftiReader().get_data(plain)
+    voxels, meta = VolumeReader().get_data(plain)
     assert voxels.shape == (10, 12, 8)
     assert meta["space"] == "RAS"

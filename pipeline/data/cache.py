@@ -2,7 +2,7 @@
 
 An entry's name is the hash of the voxels, the preprocessing and the library versions, so a change
 of any of them is a miss. A second, small index maps (path, size, time of change) of a source file
-to the hash of its voxels, so that starting again opens no source file at all.
+and its companions to the hash of its voxels, so that starting again decodes no source file.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..errors import StorageError
 from ..storage import make_folder, sha256, write_bytes, write_json
+from .formats.dispatch import companions
 
 _DIGEST = 64
 
@@ -115,9 +116,24 @@ class VolumeCache:
 
 
 def stamp_of(source: Path) -> list[JsonValue]:
-    """Size in bytes and time of change in ns: what tells that a file is another one now."""
+    """Size in bytes and time of change in ns: what tells that a volume is another one now.
+
+    For each other file that holds a part of it, `[name, size, time]` follows; without size and
+    time if that file is not there.
+
+    Raises:
+        StorageError: The source vanished.
+    """
     try:
         status = source.stat()
     except OSError as error:
         raise StorageError("a volume vanished", where=source.name, why=error.strerror) from None
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns, *map(_companion_stamp, companions(source))]
+
+
+def _companion_stamp(file: Path) -> list[JsonValue]:
+    try:
+        status = file.stat()
+    except OSError:  # the reader refuses the volume and says why
+        return [file.name]
+    return [file.name, status.st_size, status.st_mtime_ns]

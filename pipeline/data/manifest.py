@@ -38,6 +38,7 @@ class Manifest:
         separator: `comma`, `tab` or `semicolon`.
         covariates: Columns that no part of the pipeline knows.
         patients_assumed: No patient column: each case counts as a patient of its own.
+        remark: What the source says of itself, to be printed first.
     """
 
     cases: tuple[Case, ...]
@@ -46,6 +47,7 @@ class Manifest:
     separator: str = "comma"
     covariates: tuple[str, ...] = ()
     patients_assumed: bool = False
+    remark: str | None = None
 
     def notes(self) -> list[str]:
         """What was understood, and what had to be assumed, in lines to print."""
@@ -53,11 +55,12 @@ class Manifest:
             name if name == column else f"{name} (column {column!r})"
             for name, column in self.columns.items()
         ]
-        lines = [
+        lines = [] if self.remark is None else [self.remark]
+        lines.append(
             f"{self.path.name}: {len(self.cases)} cases of "
             f"{len({case.patient_id for case in self.cases})} patients; "
             f"{self.separator}-separated; read {', '.join(taken)}"
-        ]
+        )
         if self.covariates:
             lines.append(f"not used: {', '.join(self.covariates)}")
         if self.patients_assumed:

@@ -1,6 +1,6 @@
 """MONAI's reader interface over our checked volumes.
 
-`LoadImaged(keys, reader=NiftiReader())` gives volumes in RAS+ with the metadata that the
+`LoadImaged(keys, reader=VolumeReader())` gives volumes in RAS+ with the metadata that the
 spatial transforms need, and our `content` hash.
 """
 
@@ -14,15 +14,15 @@ import numpy as np
 from monai.data.image_reader import ImageReader
 from numpy.typing import NDArray
 
-from .nifti import read_nifti
+from .formats.dispatch import read_volume
 from .volume import Volume, VolumeError
 
 PathLike = str | os.PathLike[str]
 Meta = dict[str, str | NDArray[np.float64] | NDArray[np.int64]]
 
 
-class NiftiReader(ImageReader):  # type: ignore[misc]  # MONAI has no types
-    """Reads one NIfTI file a case.
+class VolumeReader(ImageReader):  # type: ignore[misc]  # MONAI has no types
+    """Reads one volume a case, of any format that `read_volume` knows.
 
     Args:
         budget: Most bytes that a decoded volume may take.
@@ -56,7 +56,7 @@ class NiftiReader(ImageReader):  # type: ignore[misc]  # MONAI has no types
         Raises:
             VolumeError: The volume is refused. MONAI wraps it; see `volume_error_in`.
         """
-        volume = read_nifti(img, budget=self.budget)
+        volume = read_volume(img, budget=self.budget)
         return volume.voxels, _meta(volume)
 
 

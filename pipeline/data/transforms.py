@@ -28,7 +28,7 @@ from monai.transforms import (
 from torch import Tensor
 
 from ..config import IntensityConfig, PreprocessConfig
-from .reader import NiftiReader
+from .reader import VolumeReader
 
 #: Raised when the same configuration begins to give other voxels.
 PREPROCESSING_VERSION = 1
@@ -72,7 +72,7 @@ def _loader() -> LoadImaged:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
-            return LoadImaged("image", reader=NiftiReader(), image_only=True)
+            return LoadImaged("image", reader=VolumeReader(), image_only=True)
     finally:
         plugin.setLevel(level)
 

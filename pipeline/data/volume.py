@@ -18,6 +18,8 @@ from ..errors import DataError
 
 _FETCH = "copy or download the file again"
 _CONVERT = "convert the original images again, e.g. with dcm2niix, to .nii.gz"
+_NAME = "name a NIfTI, NRRD, MetaImage or MGH file (.nii.gz, .nrrd, .mha, .mgz and their kin)"
+_SPLIT = "write one channel or frame, as one 3D image, to a file of its own, and name that"
 
 
 class Reason(Enum):
@@ -26,15 +28,37 @@ class Reason(Enum):
     E_MISSING = ("the volume does not exist", "correct the path")
     E_PERMISSION = ("the volume may not be read", "change its permissions")
     E_IO = ("the volume cannot be read from the disk", _FETCH)
-    E_IRREGULAR = ("the volume is not a regular file", "name a .nii or .nii.gz file")
+    E_IRREGULAR = ("the volume is not a regular file", _NAME)
     E_EMPTY = ("the volume is an empty file", _FETCH)
-    E_NOT_NIFTI = ("the volume is not a NIfTI file", "name a .nii or .nii.gz file")
-    E_PAIR = ("the volume is one half of a header and image pair", "convert it to one .nii.gz")
+    E_FORMAT = ("the volume is in no format that is understood", _NAME)
+    E_NOT_NIFTI = ("the volume is not a NIfTI file", _NAME)
+    E_ANALYZE = (
+        "the volume is Analyze 7.5, a format that does not say which side is left",
+        _CONVERT,
+    )
+    E_PAIR = (
+        "the volume is one half of a header and image pair",
+        "name both files alike, x.hdr and x.img, or convert them to one .nii.gz",
+    )
+    E_RAW_MISSING = (
+        "the second file of the volume is missing",
+        "put both files of the volume into one folder, under their own names",
+    )
+    E_DETACHED = (
+        "the header names a file with the voxels that may not be opened",
+        "put one file with all voxels beside the header, or write header and voxels to one file",
+    )
+    E_HEADER = ("the volume's header cannot be understood", _CONVERT)
+    E_ENCODING = (
+        "the way in which the voxels are written is not understood",
+        "write the volume again as .nii.gz, or with raw or gzip encoding",
+    )
     E_TRUNCATED = ("the volume ends too early", _FETCH)
     E_CRC = ("the volume is damaged: its checksum does not fit its content", _FETCH)
     E_BUDGET = ("the volume is larger than allowed", "crop or resample it, or leave it out")
     E_DIMS = ("the volume has an axis without voxels", _CONVERT)
-    E_NDIM = ("the volume is not one 3D image", "name a file that holds one 3D image")
+    E_NDIM = ("the volume is not one 3D image", _SPLIT)
+    E_CHANNELS = ("the volume has several channels", _SPLIT)
     E_DTYPE = ("the volume's voxel type is not understood", "convert it to int16 or float32")
     E_OFFSET = ("the header points to voxels in an impossible place", _CONVERT)
     E_SCALE = ("the header's intercept of the grey values is not a number", _CONVERT)

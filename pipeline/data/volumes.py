@@ -14,6 +14,7 @@ from ..errors import DataError, VolclassError
 from .augment import single_threaded
 from .cache import CachedVolume, VolumeCache, stamp_of
 from .cases import Case
+from .memory import MemoryCache
 from .reader import volume_error_in
 from .signals import leave_signals_to_the_main_process
 from .transforms import Chain, preprocessing, spacing_of
@@ -47,7 +48,7 @@ class VolumeStore:
         cache: Where results are kept.
     """
 
-    def __init__(self, config: PreprocessConfig, cache: VolumeCache) -> None:
+    def __init__(self, config: PreprocessConfig, cache: VolumeCache | MemoryCache) -> None:
         self._config = config
         self._cache = cache
         self._chain: Chain | None = None
@@ -92,6 +93,15 @@ class VolumeStore:
                 error.remedy or "",
             )
 
+    def to_hand_over(self, content: str) -> CachedVolume | None:
+        """What a loading process must give to the main one: nothing where both see the disk."""
+        return self._cache.load(content) if isinstance(self._cache, MemoryCache) else None
+
+    def take_over(self, case: Case, volume: CachedVolume | None) -> None:
+        """Keeps what a loading process gave."""
+        if volume is not None and not self._cache.has(volume.content):
+            self._cache.store(case.image, stamp_of(case.image), volume)
+
     def _build(self, case: Case) -> CachedVolume:
         chain = self._chain = self._chain or preprocessing(self._config)
         stamp = stamp_of(case.image)
@@ -110,7 +120,11 @@ class VolumeStore:
         return volume
 
 
-class _Inspection(Dataset["str | Refusal | VolclassError"]):
+#: What became of a case, and its volume where the main process must be given it.
+_Found = tuple[str | Refusal | VolclassError, CachedVolume | None]
+
+
+class _Inspection(Dataset[_Found]):
     def __init__(self, store: VolumeStore, cases: Sequence[Case]) -> None:
         self._store = store
         self._cases = cases
@@ -118,12 +132,13 @@ class _Inspection(Dataset["str | Refusal | VolclassError"]):
     def __len__(self) -> int:
         return len(self._cases)
 
-    def __getitem__(self, index: int) -> str | Refusal | VolclassError:
+    def __getitem__(self, index: int) -> _Found:
         try:
-            return self._store.inspect(self._cases[index])
+            found = self._store.inspect(self._cases[index])
         except VolclassError as error:
             # As an exception it would lose its parts between processes.
-            return error
+            return error, None
+        return found, self._store.to_hand_over(found) if isinstance(found, str) else None
 
 
 def prepare(
@@ -145,7 +160,8 @@ def prepare(
     """
     contents: dict[str, str] = {}
     refused: list[Refusal] = []
-    for case, found in zip(cases, _inspections(store, cases, workers), strict=True):
+    for case, (found, volume) in zip(cases, _inspections(store, cases, workers), strict=True):
+        store.take_over(case, volume)
         if isinstance(found, VolclassError):
             raise found
         if isinstance(found, Refusal):
@@ -156,9 +172,7 @@ def prepare(
     return contents, refused
 
 
-def _inspections(
-    store: VolumeStore, cases: Sequence[Case], workers: int
-) -> Iterator[str | Refusal | VolclassError]:
+def _inspections(store: VolumeStore, cases: Sequence[Case], workers: int) -> Iterator[_Found]:
     dataset = _Inspection(store, cases)
     if workers == 0:
         yield from (dataset[index] for index in range(len(dataset)))

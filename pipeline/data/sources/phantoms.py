@@ -18,9 +18,9 @@ import numpy.typing as npt
 from pydantic import JsonValue
 from scipy import ndimage
 
-from ..config import PhantomConfig
-from ..errors import StorageError
-from ..storage import make_folder, read_json, sha256, write_bytes, write_json, write_table
+from ...config import PhantomConfig
+from ...errors import StorageError
+from ...storage import make_folder, read_json, sha256, write_bytes, write_json, write_table
 from .phantom_shapes import Doubles, Margin, draw_anatomy, rotation
 
 VERSION = 1

@@ -1,0 +1,1 @@
+"""Volume files of every format, checked before memory is taken, as one kind of `Volume`."""

@@ -1,0 +1,219 @@
+"""The bytes of a volume's voxels: decoded to their very end, never more than declared and allowed.
+
+The common readers give altered or missing voxels without a word when compressed data are damaged;
+here every stream is read to its end, so that its own checksum and length decide.
+"""
+
+from __future__ import annotations
+
+import math
+import stat
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..volume import Reason, VolumeError
+
+GZIP_MAGIC = b"\x1f\x8b"
+Packing = Literal["raw", "gzip", "zlib"]
+_WINDOW_BITS = {"gzip": 31, "zlib": 47}  # as zlib's manual says; 47 takes gzip too, as ITK does
+_CHUNK = 1 << 18
+_MAX_INFLATION = 1032  # deflate cannot grow data by more
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the voxels of a volume lie.
+
+    Attributes:
+        file: The file that holds them: the volume itself, or its companion.
+        start: Bytes of that file before the data, compressed or not.
+        packing: How the data are compressed.
+        skip: Decoded bytes before the first voxel, or -1: the voxels end where the file ends.
+        tail: Whether other data may follow the voxels by the format's own rules.
+    """
+
+    file: Path
+    start: int = 0
+    packing: Packing = "raw"
+    skip: int = 0
+    tail: bool = False
+
+
+@contextmanager
+def system_errors(path: Path, file: Path) -> Iterator[None]:
+    """Turns what the system says about a file into a refusal of the volume.
+
+    Args:
+        path: The volume, as it was named.
+        file: What is being read: the volume itself or its companion.
+
+    Raises:
+        VolumeError: The system refuses the file.
+    """
+    name = "" if file == path else f"{file.name}: "
+    try:
+        yield
+    except FileNotFoundError as error:
+        if file != path:
+            raise missing(path, file.name) from error
+        raise VolumeError(Reason.E_MISSING, path, "there is no file of that name") from error
+    except PermissionError as error:
+        why = name + (error.strerror or "no permission")
+        raise VolumeError(Reason.E_PERMISSION, path, why) from error
+    except OSError as error:
+        raise VolumeError(Reason.E_IO, path, name + (error.strerror or str(error))) from error
+
+
+def missing(path: Path, name: str) -> VolumeError:
+    """The refusal of a volume whose second file is not there."""
+    return VolumeError(Reason.E_RAW_MISSING, path, f"there is no file {name} beside it")
+
+
+def regular_size(path: Path, file: Path) -> int:
+    """Size in bytes of the volume `path` or of its companion `file`, before it is opened.
+
+    Raises:
+        VolumeError: It is no regular file, or empty.
+        OSError: The system refuses it.
+    """
+    status = file.stat()  # before opening: a FIFO would block, a device could answer for ever
+    name = "it" if file == path else file.name
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        raise VolumeError(Reason.E_IRREGULAR, path, f"{name} is {kind}")
+    if status.st_size == 0:
+        raise VolumeError(Reason.E_EMPTY, path, f"{name} has 0 bytes")
+    return status.st_size
+
+
+class _Inflater:
+    """Decompresses a zlib stream or all members of a gzip stream, to the end, checksum checked."""
+
+    def __init__(self, path: Path, handle: BinaryIO, packing: Packing) -> None:
+        self.path = path
+        self.handle = handle
+        self.bits = _WINDOW_BITS[packing]
+        self.trailing = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        pending = yield from self._member(self.handle.read(_CHUNK))
+        while pending.startswith(GZIP_MAGIC):
+            pending = yield from self._member(pending)
+        self.trailing = bool(pending)
+
+    def _member(self, pending: bytes) -> Generator[bytes, None, bytes]:
+        """One stream with its checksum; returns what follows it, two bytes if there are any."""
+        decoder = zlib.decompressobj(wbits=self.bits)
+        while not decoder.eof:
+            if not pending:
+                have = self.handle.tell()
+                reason = f"the compressed data stops after {have:,} bytes, without its end"
+                raise VolumeError(Reason.E_TRUNCATED, self.path, reason)
+            try:
+                chunk = decoder.decompress(pending, _CHUNK * 8)
+            except zlib.error as error:
+                raise VolumeError(Reason.E_CRC, self.path, str(error)) from error
+            if chunk:
+                yield chunk
+            pending = decoder.unconsumed_tail or decoder.unused_data
+            if not decoder.eof and not pending:
+                pending = self.handle.read(_CHUNK)
+        if len(pending) < len(GZIP_MAGIC):
+            pending += self.handle.read(_CHUNK)
+        return pending
+
+
+def decoded_head(path: Path, handle: BinaryIO, count: int) -> tuple[bytes, bool]:
+    """The first `count` bytes, or all if they are fewer, and whether they were compressed (gzip).
+
+    The handle stands at the start of the file before and after.
+
+    Raises:
+        VolumeError: The compressed data are damaged already here.
+    """
+    packed = handle.read(2) == GZIP_MAGIC
+    handle.seek(0)
+    chunks = iter(_Inflater(path, handle, "gzip")) if packed else iter((handle.read(count),))
+    head = b""
+    while len(head) < count and (chunk := next(chunks, b"")):
+        head += chunk
+    handle.seek(0)
+    return head[:count], packed
+
+
+def read_stored(
+    path: Path,
+    place: Place,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[np.generic],
+    budget: int,
+) -> tuple[NDArray[np.uint8], bool]:
+    """The voxels as stored, and whether more bytes follow where none should.
+
+    Args:
+        path: The volume, as messages name it.
+        place: Where the voxels lie.
+        shape: Declared number of voxels along the axes.
+        dtype: Declared type of a voxel.
+        budget: Most bytes that the decoded data, and the float32 voxels, may take.
+
+    Raises:
+        VolumeError: The data are too many, too few or damaged.
+    """
+    count = math.prod(shape)
+    with system_errors(path, place.file):
+        size = regular_size(path, place.file) - place.start
+        skip = place.skip if place.skip >= 0 else size - count * dtype.itemsize
+        end = max(skip, 0) + count * dtype.itemsize
+        most = size if place.packing == "raw" else size * _MAX_INFLATION
+        _check_size(path, end, 4 * count, most, budget)
+        with place.file.open("rb") as handle:
+            handle.seek(place.start)
+            stored, total, after = _decode(path, handle, place.packing, (skip, end), budget)
+    more = (size if place.packing == "raw" else total) > end
+    return stored, after or (more and not place.tail)
+
+
+def _check_size(path: Path, end: int, voxels: int, most: int, budget: int) -> None:
+    needed = max(end, voxels)
+    if needed > budget:
+        reason = f"its header declares {needed:,} bytes; at most {budget:,} are allowed"
+        raise VolumeError(Reason.E_BUDGET, path, reason)
+    if end > most:
+        reason = f"its header declares {end:,} bytes; the file can hold {max(most, 0):,} at most"
+        raise VolumeError(Reason.E_TRUNCATED, path, reason)
+
+
+def _decode(
+    path: Path, handle: BinaryIO, packing: Packing, window: tuple[int, int], budget: int
+) -> tuple[NDArray[np.uint8], int, bool]:
+    """Bytes `window` of the decoded data, how many were decoded, whether any follow their end.
+
+    Compressed data are read to their end, others up to the end of the window.
+    """
+    skip, end = window
+    raw = packing == "raw"
+    inflater = None if raw else _Inflater(path, handle, packing)
+    stored = np.empty(end - skip, dtype=np.uint8)
+    total = 0
+    for chunk in inflater or iter(partial(handle.read, _CHUNK), b""):
+        kept = memoryview(chunk)[max(skip - total, 0) : max(end - total, 0)]
+        place = max(total - skip, 0)
+        stored[place : place + len(kept)] = kept
+        total += len(chunk)
+        if total > budget and not raw:
+            raise VolumeError(Reason.E_BUDGET, path, f"it decodes to more than {budget:,} bytes")
+        if total >= end and raw:
+            break
+    if total < end:
+        reason = f"it holds {total:,} of the {end:,} bytes that its header declares"
+        raise VolumeError(Reason.E_TRUNCATED, path, reason)
+    return stored, total, inflater is not None and inflater.trailing

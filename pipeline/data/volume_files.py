@@ -1,0 +1,42 @@
+"""Which files are volumes, by name alone: what a folder holds, and what a case may be called.
+
+What a file really is decides its content, when it is read (`pipeline.data.formats.dispatch`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: Endings of the files that name a volume, longest first. Of a header and its voxels in two files
+#: (`.hdr` and `.img`, `.mhd` and `.raw`, `.nhdr` and `.raw`) the header names the volume.
+VOLUME_SUFFIXES = (
+    *(".nii.gz", ".hdr.gz", ".nii", ".hdr"),
+    *(".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh"),
+)
+#: The second file of a pair; a user may name it in place of the header.
+VOXEL_SUFFIXES = (".img.gz", ".img")
+
+
+def stem_of(name: str) -> str:
+    """A file's name without the ending that says it is a volume."""
+    endings = (*VOLUME_SUFFIXES, *VOXEL_SUFFIXES, ".dcm")
+    suffix = next((end for end in endings if name.lower().endswith(end)), "")
+    return name[: len(name) - len(suffix)] or name
+
+
+def is_volume(name: str) -> bool:
+    """Whether a file of this name is taken for a volume when a folder is searched."""
+    return name.lower().endswith(VOLUME_SUFFIXES) and not name.startswith(".")
+
+
+def find_volumes(folder: Path) -> list[Path]:
+    """All volumes below a folder, each once, sorted by path; hidden files and folders are skipped.
+
+    Links to files are followed, links to folders are not: they may lead in circles.
+    """
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, name) for name in sorted(names) if is_volume(name)]
+    return sorted(found)

@@ -1,0 +1,505 @@
+"""One volume in every format has one content; damage is refused whatever the format."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import resource
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.config import PreprocessConfig
+from pipeline.data.cache import VolumeCache, stamp_of
+from pipeline.data.cases import Case
+from pipeline.data.formats.dispatch import companions, read_volume
+from pipeline.data.transforms import preprocessing_key
+from pipeline.data.volume import VolumeError, voxels_of
+from pipeline.data.volumes import VolumeStore, check_refusals, prepare
+from pipeline.errors import DataError, StorageError
+
+nib: Any = nibabel  # has no types for what is used here
+sitk: Any = SimpleITK  # has no types
+Values = NDArray[np.generic]
+Affine = NDArray[np.float64]
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+AFFINE = np.array([[0, -2.0, 0, 30], [1.5, 0, 0, -20], [0, 0, 3, 7], [0, 0, 0, 1]])
+MGH_TYPES = ("u1", "i2", "u2", "i4", "f4")
+
+
+def values_of(dtype: str = "i2", shape: tuple[int, ...] = (6, 5, 4), seed: int = 0) -> Values:
+    values = np.random.default_rng(seed).integers(0, 120, shape).astype(dtype)
+    values.flat[:2] = (121, 122)  # never constant
+    return values
+
+
+def itk_image(values: Values, affine: Affine) -> Any:  # noqa: ANN401  # SimpleITK has no types
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
+    lps = LPS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def nrrd_in(space: str, values: Values, affine: Affine) -> bytes:
+    """An attached file in one of the three spaces of a patient, written by hand."""
+    letters = dict(zip("RLAPIS", (1, -1, 1, -1, -1, 1), strict=True))
+    signs = [letters[word[0].upper()] for word in space.split("-")]
+    own = np.diag([*signs, 1]) @ affine
+    vectors = [f"({','.join(repr(float(x)) for x in column)})" for column in own[:3].T]
+    type_name = {"u": "uint", "i": "int"}.get(values.dtype.kind, "") + str(8 * values.itemsize)
+    header = [
+        "NRRD0005",
+        "# by hand",
+        f"type: {({'f4': 'float', 'f8': 'double'}).get(values.dtype.str[1:], type_name)}",
+        "dimension: 3",
+        f"space: {space}",
+        f"sizes: {' '.join(str(size) for size in values.shape)}",
+        f"space directions: {' '.join(vectors[:3])}",
+        "endian: big",
+        "encoding: raw",
+        "owner:=nobody: at all",
+        f"space origin: {vectors[3]}",
+    ]
+    data = values.astype(values.dtype.newbyteorder(">")).tobytes(order="F")
+    return "\n".join([*header, "", ""]).encode() + data
+
+
+def write_all(folder: Path, values: Values, affine: Affine) -> dict[str, Path]:
+    """The volume in every format: what a user names, by the name of the format."""
+    files = {}
+
+    def add(name: str, file: str, save: Callable[[str], object]) -> None:
+        (folder / name).mkdir()
+        files[name] = folder / name / file
+        save(str(files[name]))
+
+    nifti = nib.Nifti1Image(values, affine, dtype=values.dtype)
+    pair = nib.Nifti1Pair(values, affine, dtype=values.dtype)
+    image = itk_image(values, affine)
+    add("nii", "a.nii", lambda file: nib.save(nifti, file))
+    add("nii.gz", "a.nii.gz", lambda file: nib.save(nifti, file))
+    add("pair", "a.hdr", lambda file: nib.save(pair, file))
+    add("pair.gz", "a.hdr.gz", lambda file: nib.save(pair, file))
+    for name in ("nrrd", "nhdr", "mha", "mhd"):
+        add(name, f"a.{name}", lambda file: sitk.WriteImage(image, file))
+        add(f"{name} packed", f"a.{name}", lambda file: sitk.WriteImage(image, file, True))
+    for space in ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior"):
+        content = nrrd_in(space, values, affine)
+        add(space, "a.nrrd", lambda file, content=content: Path(file).write_bytes(content))  # type: ignore[misc]
+    if values.dtype.str[1:] in MGH_TYPES:
+        mgh = nib.MGHImage(values, affine)
+        add("mgh", "a.mgh", lambda file: nib.save(mgh, file))
+        add("mgz", "a.mgz", lambda file: nib.save(mgh, file))
+    return files
+
+
+def refusal(path: Path, **options: int) -> VolumeError:
+    with pytest.raises(VolumeError) as caught:
+        read_volume(path, **options)
+    assert caught.value.file == path
+    assert caught.value.remedy
+    return caught.value
+
+
+def outcome(path: Path) -> str:
+    """Content of a volume, or the code for which it is refused; never another exception."""
+    try:
+        return read_volume(path).content
+    except VolumeError as error:
+        return error.code
+
+
+@st.composite
+def affines(draw: st.DrawFn) -> tuple[Affine, bool]:
+    """Voxel to mm, and whether its numbers have an exact float32 form."""
+    eighths = st.integers(1, 40).map(lambda number: number / 8)
+    axes = np.eye(3)[draw(st.permutations(range(3)))]
+    signs = draw(st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3))
+    turn = np.eye(3)
+    oblique = draw(st.booleans())
+    if oblique:
+        angles = draw(st.tuples(*[st.floats(-0.4, 0.4)] * 3))
+        turn = nib.eulerangles.euler2mat(*angles)
+    spacing = np.array(draw(st.tuples(*[eighths] * 3)))
+    offset = [number / 8 for number in draw(st.tuples(*[st.integers(-800, 800)] * 3))]
+    return nib.affines.from_matvec(turn @ axes * np.array(signs) * spacing, offset), not oblique
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 6)] * 3).filter(lambda shape: np.prod(shape) > 1),
+    dtype=st.sampled_from(["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]),
+    geometry=affines(),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_format_gives_one_content(
+    shape: tuple[int, int, int], dtype: str, geometry: tuple[Affine, bool], seed: int
+) -> None:
+    affine, exact = geometry
+    values = values_of(dtype, shape, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_all(Path(folder), values, affine)
+        reference = read_volume(files["nii"])
+        for name, file in files.items():
+            volume = read_volume(file)
+            np.testing.assert_array_equal(volume.voxels, reference.voxels, err_msg=name)
+            np.testing.assert_allclose(volume.affine, reference.affine, atol=1e-4, err_msg=name)
+            np.testing.assert_allclose(volume.spacing, reference.spacing, atol=1e-4, err_msg=name)
+            assert voxels_of(volume.content) == voxels_of(reference.content), name
+            assert volume.content == reference.content or not exact, name
+            assert volume.voxels.dtype == np.float32
+            assert not volume.findings, name
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return write_all(tmp_path_factory.mktemp("written"), values_of(), AFFINE)
+
+
+DETACHABLE = ("nrrd", "nhdr", "mha", "mhd")
+ITK_NAMES = (*DETACHABLE, *(f"{name} packed" for name in DETACHABLE), "left-anterior-superior")
+NAMES = ("nii", "nii.gz", "pair", "pair.gz", "mgh", "mgz", *ITK_NAMES)
+
+
+def copy_of(written: dict[str, Path], name: str, folder: Path) -> Path:
+    shutil.copytree(written[name].parent, folder, dirs_exist_ok=True)
+    return folder / written[name].name
+
+
+@pytest.mark.parametrize("name", ["nii", "nii.gz", "pair", *ITK_NAMES])
+def test_geometry_is_as_simpleitk_reads_it(written: dict[str, Path], name: str) -> None:
+    image = sitk.ReadImage(str(written[name]))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    np.testing.assert_allclose(read_volume(written[name]).original_affine, LPS @ affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["nii", "nii.gz", "mgh", "mgz", *ITK_NAMES])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha", ".mgz", ".dcm", ""])
+def test_the_content_decides_not_the_name(
+    written: dict[str, Path], name: str, ending: str, tmp_path: Path
+) -> None:
+    path = copy_of(written, name, tmp_path)
+    other = path.rename(tmp_path / f"b{ending}")
+    assert read_volume(other).content == read_volume(written["nii"]).content
+
+
+@pytest.mark.parametrize("names", [("a.hdr", "a.img"), ("a.hdr.gz", "a.img.gz")])
+@pytest.mark.parametrize("packed", [(False, True), (True, False), (False, False), (True, True)])
+def test_either_half_of_a_pair_may_be_named(
+    written: dict[str, Path], names: tuple[str, str], packed: tuple[bool, bool], tmp_path: Path
+) -> None:
+    expected = read_volume(written["pair"])
+    for name, half, pack in zip(names, ("a.hdr", "a.img"), packed, strict=True):
+        content = (written["pair"].parent / half).read_bytes()
+        (tmp_path / name).write_bytes(gzip.compress(content) if pack else content)
+    for name, other in (names, names[::-1]):
+        volume = read_volume(tmp_path / name)
+        assert volume.content == expected.content
+        assert not volume.findings
+        assert companions(tmp_path / name) == (tmp_path / other,)
+
+
+def test_plain_voxels_that_begin_like_gzip_are_plain(tmp_path: Path) -> None:
+    values = values_of("u1", (4, 3, 2))
+    values[:2, 0, 0] = (0x1F, 0x8B)
+    nib.save(nib.Nifti1Pair(values, np.eye(4)), tmp_path / "a.hdr")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.img").voxels, values)
+
+
+def test_of_two_candidates_the_half_that_is_packed_alike_counts(tmp_path: Path) -> None:
+    values = values_of()
+    nib.save(nib.Nifti1Pair(values, AFFINE), tmp_path / "a.hdr")
+    nib.save(nib.Nifti1Pair(values + 1, AFFINE), tmp_path / "a.hdr.gz")
+    assert read_volume(tmp_path / "a.hdr").voxels.max() == 122
+    assert read_volume(tmp_path / "a.hdr.gz").voxels.max() == 123
+
+
+def test_pairs_that_are_not_whole_are_refused(written: dict[str, Path], tmp_path: Path) -> None:
+    path = copy_of(written, "pair", tmp_path)
+    voxels = path.with_suffix(".img")
+    hidden = voxels.rename(tmp_path / "hidden")
+    error = refusal(path)
+    assert (error.code, "a.img" in error.reason) == ("E_RAW_MISSING", True)
+    assert companions(path) == ()
+    assert refusal(voxels).code == "E_MISSING"
+    hidden.rename(voxels)
+    header = path.rename(tmp_path / "hidden")
+    error = refusal(voxels)
+    assert (error.code, "a.hdr" in error.reason) == ("E_RAW_MISSING", True)
+    assert refusal(header).code == "E_PAIR"
+    path.write_bytes(written["nii"].read_bytes())
+    assert read_volume(path).content == read_volume(written["nii"]).content
+    error = refusal(voxels)
+    assert (error.code, "of its own" in error.reason) == ("E_PAIR", True)
+    content = bytearray(header.read_bytes())
+    content[344:348] = bytes(4)
+    path.write_bytes(content)
+    for half in (path, voxels):
+        error = refusal(half)
+        assert error.code == "E_ANALYZE"
+        assert "which side is left" in str(error)
+        assert "dcm2niix" in str(error)
+
+
+def test_voxels_of_a_pair_are_held_against_its_header(
+    written: dict[str, Path], tmp_path: Path
+) -> None:
+    path = copy_of(written, "pair", tmp_path)
+    voxels = path.with_suffix(".img")
+    content = voxels.read_bytes()
+    for changed, code in (
+        (content[:-1], "E_TRUNCATED"),
+        (b"", "E_EMPTY"),
+        (gzip.compress(content)[:-3], "E_TRUNCATED"),
+    ):
+        voxels.write_bytes(changed)
+        assert refusal(path).code == code
+    voxels.write_bytes(content + b"more")
+    assert [finding.code for finding in read_volume(path).findings] == ["W_TRAILING"]
+    voxels.unlink()
+    os.mkfifo(voxels)
+    assert refusal(path).code == "E_IRREGULAR"
+
+
+UNKNOWN: list[tuple[str, bytes, str, str]] = [
+    ("a.nrrd", b"\n<!DOCTYPE html><html>login</html>", "E_FORMAT", "HTML"),
+    ("a.nii.gz", b"\n<!DOCTYPE html><html>login</html>", "E_NOT_NIFTI", "HTML"),
+    ("a.mha", b"version https://git-lfs.github.com/spec/v1\n", "E_FORMAT", "git lfs pull"),
+    ("a.mgz", b"PK\x03\x04" + bytes(100), "E_FORMAT", "zip"),
+    ("a.dcm", bytes(128) + b"DICM" + bytes(600), "E_FORMAT", "DICOM"),
+    ("a.mgz", gzip.compress(b"hello"), "E_FORMAT", "no NIfTI, NRRD, MetaImage or MGH"),
+    ("a.mha", b"Name: a list\nID: 5\n" * 90, "E_FORMAT", "no NIfTI, NRRD, MetaImage or MGH"),
+    ("a.raw", bytes(100), "E_FORMAT", "name its header"),
+    ("a.nrrd", b"NRRD0009\ntype: short\n\n", "E_FORMAT", "NRRD0009"),
+    ("a.nrrd", b"", "E_EMPTY", "0 bytes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "why"), UNKNOWN, ids=[f"{item[0]}-{item[3]}" for item in UNKNOWN]
+)
+def test_what_is_no_volume_is_named(
+    name: str, content: bytes, code: str, why: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    error = refusal(tmp_path / name)
+    assert error.code == code
+    assert why in error.reason
+    assert companions(tmp_path / name) == ()
+
+
+@pytest.mark.parametrize("name", ["nrrd", "mha"])
+def test_a_packed_text_header_says_how_to_unpack(
+    written: dict[str, Path], name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a.{name}"
+    path.write_bytes(gzip.compress(written[name].read_bytes()))
+    error = refusal(path)
+    assert (error.code, "gunzip" in error.reason) == ("E_FORMAT", True)
+
+
+def test_things_that_are_no_files_are_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.nrrd")
+    (tmp_path / "loop.img").symlink_to(tmp_path / "loop.img")
+    for name, code in (("a.nrrd", "E_IRREGULAR"), ("", "E_IRREGULAR"), ("no.mha", "E_MISSING")):
+        assert refusal(tmp_path / name).code == code
+        assert companions(tmp_path / name) == ()
+    assert refusal(tmp_path / "loop.img").code == "E_IO"
+    assert refusal(tmp_path / ("x" * 300 + ".img")).code == "E_IO"
+    assert companions(tmp_path / ("x" * 300 + ".img")) == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_budget_is_kept(written: dict[str, Path], name: str) -> None:
+    assert refusal(written[name], budget=400).code == "E_BUDGET"
+
+
+def test_bombs_are_refused_before_they_fill_the_memory(
+    written: dict[str, Path], tmp_path: Path
+) -> None:
+    zeros = bytes(64 << 20)
+    bombs = {"a.mgz": gzip.compress(written["mgh"].read_bytes() + zeros)}
+    for name, pack in (("nrrd packed", gzip.compress), ("mha packed", zlib.compress)):
+        content = written[name].read_bytes()
+        end = content.index(b"\n\n") + 2 if name[0] == "n" else content.index(b"LOCAL") + 6
+        bombs[f"a.{name[:4]}"] = content[:end] + pack(zeros)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name, content in bombs.items():
+        (tmp_path / name).write_bytes(content)
+        assert refusal(tmp_path / name, budget=16 << 20).code == "E_BUDGET"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
+
+
+BAD_VALUES: list[tuple[str, float]] = [
+    ("E_NONFINITE", float("nan")),
+    ("E_NONFINITE", float("inf")),
+    ("E_RANGE", 1e300),
+    ("E_CONSTANT", 7.0),
+]
+
+
+@pytest.mark.parametrize(("code", "value"), BAD_VALUES)
+def test_bad_values_are_refused_in_every_format(code: str, value: float, tmp_path: Path) -> None:
+    values: NDArray[np.float64] = np.full((4, 3, 2), 7.0)
+    values[1, 1, 1] = value
+    if value < 1e9 or not np.isfinite(value):  # MGH holds float32, but no float64
+        values = values.astype(np.float32)
+    for name, path in write_all(tmp_path, values, AFFINE).items():
+        assert refusal(path).code == code, name
+
+
+def test_images_of_other_dimensions_are_refused_and_single_frames_read(tmp_path: Path) -> None:
+    endings = ("nrrd", "nhdr", "mha", "mhd", "nii")
+    for count in (1, 5):
+        values = values_of(shape=(6, 5, 4, count))
+        for ending in endings:
+            frames = [sitk.GetImageFromArray(frame) for frame in values.T]
+            sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / f"{count}.{ending}"))
+    for ending in endings:
+        assert read_volume(tmp_path / f"1.{ending}").voxels.size == 120
+        error = refusal(tmp_path / f"5.{ending}")
+        assert (error.code, "6 x 5 x 4 x 5" in error.reason) == ("E_NDIM", True)
+        flat = tmp_path / f"flat.{ending}"
+        sitk.WriteImage(sitk.GetImageFromArray(values_of(shape=(6, 5))), str(flat))
+        assert refusal(flat).code == "E_NDIM"
+    nib.save(nib.MGHImage(values_of(shape=(6, 5, 4, 5)), AFFINE), tmp_path / "5.mgz")
+    assert refusal(tmp_path / "5.mgz").code == "E_NDIM"
+
+
+def colour(path: Path) -> Path:
+    image = sitk.GetImageFromArray(values_of("u1", (4, 5, 6, 3)), isVector=True)
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def test_volumes_with_several_channels_are_listed_in_one_message(tmp_path: Path) -> None:
+    names = ("c.nrrd", "c.nhdr", "c.mha", "c.mhd", "c.nii", "c.nii.gz")
+    colours = [colour(tmp_path / name) for name in names]
+    rgb = np.zeros((4, 5, 6), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(rgb, np.eye(4)), tmp_path / "rgb.nii.gz")
+    colours.append(tmp_path / "rgb.nii.gz")
+    grey = write_all(tmp_path, values_of(), AFFINE)
+    paths = [*grey.values(), *colours]
+    cases = [Case(f"case {k}", f"patient {k}", path) for k, path in enumerate(paths)]
+    config = PreprocessConfig(spacing=None, size=(8, 8, 8), crop="none")
+    store = VolumeStore(config, VolumeCache(tmp_path / "cache", preprocessing_key(config)))
+    contents, refused = prepare(store, cases, 0, lambda: None)
+    assert len(contents) == len(grey)
+    assert len(set(contents.values())) == 1
+    assert {item.code for item in refused} == {"E_CHANNELS"}
+    with pytest.raises(DataError, match="7 volumes cannot be used") as caught:
+        check_refusals(refused, 0)
+    for path in colours:
+        assert f"({path.name}): E_CHANNELS, it has 3 channels" in str(caught.value)
+    assert "write one channel" in str(caught.value)
+
+
+def cut_or_flipped(content: bytes, generator: random.Random, cut: bool) -> bytes:
+    if cut:
+        return content[: generator.randrange(len(content))]
+    changed = bytearray(content)
+    # Headers are small: half of the changes shall be there.
+    end = generator.choice((min(700, len(changed)), len(changed)))
+    for _ in range(generator.randint(1, 4)):
+        changed[generator.randrange(end)] = generator.randrange(256)
+    return bytes(changed)
+
+
+@given(name=st.sampled_from(NAMES), seed=st.integers(0, 10**9), cut=st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_damage_gives_a_volume_or_a_refusal(
+    written: dict[str, Path], name: str, seed: int, cut: bool
+) -> None:
+    generator = random.Random(seed)
+    whole = read_volume(written[name]).content
+    with tempfile.TemporaryDirectory() as folder:
+        path = copy_of(written, name, Path(folder))
+        victim = generator.choice(sorted(path.parent.iterdir()))
+        victim.write_bytes(cut_or_flipped(victim.read_bytes(), generator, cut))
+        companions(path)
+        found = outcome(path)
+    if cut:  # what follows the voxels, or the end of the last line, is no loss
+        assert found.startswith("E_") or found == whole
+
+
+@pytest.mark.parametrize("name", ["nii.gz", "mgz", "nrrd packed", "mha packed", "mhd packed"])
+def test_every_flipped_bit_of_compressed_voxels_is_detected(
+    written: dict[str, Path], name: str, tmp_path: Path
+) -> None:
+    path = copy_of(written, name, tmp_path)
+    victim = next((file for file in tmp_path.iterdir() if file.suffix == ".zraw"), path)
+    content = bytearray(victim.read_bytes())
+    start = {"nii.gz": 10, "mgz": 10, "mhd packed": 0}.get(name)
+    if start is None:  # gzip has ten bytes that hold no voxels and that no checksum covers
+        start = content.index(b"\n\n") + 12 if b"NRRD" in content else content.index(b"LOCAL") + 6
+    generator = random.Random(0)
+    for _ in range(60):
+        place, bit = generator.randrange(start, len(content)), 1 << generator.randrange(8)
+        content[place] ^= bit
+        victim.write_bytes(content)
+        assert refusal(path).code in ("E_CRC", "E_TRUNCATED")
+        content[place] ^= bit
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stamps_cover_every_file_of_a_volume(
+    written: dict[str, Path], name: str, tmp_path: Path
+) -> None:
+    path = copy_of(written, name, tmp_path)
+    before = stamp_of(path)
+    files = sorted(tmp_path.iterdir())
+    assert len(before) == len(files) + 1
+    assert json.loads(json.dumps(before)) == before
+    for file in files:
+        os.utime(file, ns=(1, 1))
+        changed = stamp_of(path)
+        assert changed != before
+        before = changed
+    for file in files:
+        if file != path:
+            file.unlink()
+            assert stamp_of(path) != before
+    path.unlink()
+    with pytest.raises(StorageError, match="vanished"):
+        stamp_of(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "voxels"), [("mhd", "a.raw"), ("nhdr", "a.raw"), ("pair", "a.img")]
+)
+def test_changed_voxels_of_a_detached_header_are_noticed(
+    written: dict[str, Path], name: str, voxels: str, tmp_path: Path
+) -> None:
+    path = copy_of(written, name, tmp_path / "data")
+    config = PreprocessConfig(spacing=None, size=(8, 8, 8), crop="none")
+    store = VolumeStore(config, VolumeCache(tmp_path / "cache", preprocessing_key(config)))
+    case = Case("a", "a", path)
+    first = store.inspect(case)
+    assert store.has(case)
+    content = bytearray((path.parent / voxels).read_bytes())
+    content[0] ^= 1
+    (path.parent / voxels).write_bytes(content)
+    os.utime(path.parent / voxels, ns=(1, 1))
+    assert not store.has(case)
+    assert isinstance(store.inspect(case), str)
+    assert store.inspect(case) != first
+    (path.parent / voxels).unlink()
+    assert getattr(store.inspect(case), "code", None) == "E_RAW_MISSING"
