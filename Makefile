@@ -3,12 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test test-all lint types imports pytest clean
+.PHONY: help demo test test-all bench lint types imports pytest clean
 
 help:
 	@echo "make demo      generated volumes, cross-validated, with a report in runs/demo"
 	@echo "make test      format, lint, types, import rules and tests (what CI runs)"
 	@echo "make test-all  the same with the slow tests"
+	@echo "make bench     measures speed side by side, writes docs/benchmarks.md"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("volclass needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
@@ -24,6 +25,9 @@ test: lint types imports pytest
 
 test-all: lint types imports
 	$(BIN)/python -m pytest -m 'slow or not slow'
+
+bench: $(READY)
+	$(BIN)/volclass bench --out docs/benchmarks.md
 
 lint: $(READY)
 	$(BIN)/ruff format --check --quiet .

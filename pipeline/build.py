@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -15,13 +17,15 @@ from models3d import DeepSupervision, create_model, list_models
 from models3d.contract import VolumeModel
 
 from .config import Config, ModelConfig, SystemConfig, TrainConfig
-from .data.augment import augmentation
+from .data.augment import augmentation, quarter_turn_planes
 from .data.cache import VolumeCache
 from .data.cases import Case
 from .data.dataset import VolumeDataset
 from .data.manifest import Manifest, read_manifest
+from .data.memory import MemoryCache
 from .data.order import TrainingOrder
-from .data.phantoms import write_phantoms
+from .data.sources.medmnist import medmnist_note, write_medmnist
+from .data.sources.phantoms import write_phantoms
 from .data.transforms import preprocessing_key
 from .data.volumes import VolumeStore
 from .errors import ConfigError
@@ -31,6 +35,7 @@ from .training.checkpoint import read_weights
 from .training.fold import Schedule
 from .training.optim import parameter_groups
 from .training.task import ClassificationTask, balanced_class_weights
+from .training.views import View, symmetries
 
 IN_CHANNELS = 1
 
@@ -63,11 +68,24 @@ def build_accelerator(system: SystemConfig, precision: str) -> Accelerator:
     return Accelerator(cpu=system.device == "cpu", mixed_precision=mixed)
 
 
-def build_manifest(config: Config, cache: Path, advance: Callable[[int, int], None]) -> Manifest:
-    """The cases of the configured source; phantoms are generated into the cache folder.
+def build_manifest(
+    config: Config,
+    cache: Path,
+    advance: Callable[[int, int], None],
+    *,
+    labels_required: bool = True,
+) -> Manifest:
+    """The cases of the configured source; generated or unpacked ones lie in the cache folder.
+
+    Args:
+        config: The configuration.
+        cache: The cache folder.
+        advance: Told how many of how many volumes are made.
+        labels_required: False where labels play no part.
 
     Raises:
-        DataError: The manifest is refused.
+        ConfigError: The set must be downloaded, and the package that does so is missing.
+        DataError: The manifest, or the file of the set, is refused.
     """
     data = config.data
     # Whoever comes first makes the folder: it will hold images, so it is closed to others.
@@ -77,12 +95,21 @@ def build_manifest(config: Config, cache: Path, advance: Callable[[int, int], No
         folder = cache / "phantoms" / f"{made.patients}-{made.scans}-{made.seed}"
         path = write_phantoms(made, folder, advance)
         data = data.model_copy(update={"source": "manifest", "manifest": str(path)})
-    return read_manifest(data)
+    elif data.source == "medmnist":
+        name, root = cast("str", data.name), None if data.root is None else Path(data.root)
+        folder = cache / "medmnist" / f"{name}-{data.size}"
+        path = write_medmnist(name, data.size, root, folder, advance)
+        update = {"source": "manifest", "manifest": str(path), "root": None}
+        manifest = read_manifest(data.model_copy(update=update), labels_required)
+        return replace(manifest, remark=medmnist_note(name, config.data.size))
+    return read_manifest(data, labels_required)
 
 
 def build_store(config: Config, cache: Path) -> VolumeStore:
-    """Preprocessed volumes by case."""
+    """Preprocessed volumes by case, kept on disk or in memory."""
     preprocess = config.preprocess
+    if config.system.cache == "ram":
+        return VolumeStore(preprocess, MemoryCache())
     return VolumeStore(preprocess, VolumeCache(cache, preprocessing_key(preprocess)))
 
 
@@ -126,10 +153,10 @@ def build_network(config: ModelConfig, num_classes: int) -> VolumeModel:
     return network
 
 
-def _load_weights(network: nn.Module, path: Path) -> None:
+def _load_weights(network: VolumeModel, path: Path) -> None:
     tensors = read_weights(path)
     own = network.state_dict()
-    classifier = {name for name in own if name.startswith("head.fc.")}
+    classifier = {name for name in own if name.startswith(network.classifier_prefix)}
     fitting = {n: t for n, t in tensors.items() if n in own and t.shape == own[n].shape}
     misfits = sorted((set(own) - classifier - set(fitting)) | (set(tensors) - set(own)))
     if misfits:
@@ -143,8 +170,11 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     network.load_state_dict(fitting, strict=False)
 
 
-def check_network(config: Config, num_classes: int = 2) -> None:
+def check_network(config: Config, num_classes: int = 2) -> VolumeModel:
     """Refuses a network that cannot be built or cannot take `preprocess.size`, at no cost.
+
+    Returns:
+        The network without numbers, on the meta device.
 
     Raises:
         ConfigError: Names the key.
@@ -157,8 +187,9 @@ def check_network(config: Config, num_classes: int = 2) -> None:
         raise ConfigError(
             f"preprocess.size {list(size)} is too small for {config.model.name}",
             why=f"it needs at least {list(smallest)} voxels",
-            remedy="raise preprocess.size, or lower model.stem.stride",
+            remedy="raise preprocess.size, or lower model.stem.stride where the network has it",
         )
+    return network
 
 
 def build_supervised(config: ModelConfig, network: VolumeModel, num_classes: int) -> nn.Module:
@@ -194,6 +225,7 @@ def build_task(
         build_supervised(config.model, network, num_classes),
         weights,
         smoothing=config.train.smoothing,
+        focal_gamma=config.train.focal_gamma if config.train.loss == "focal" else None,
         supervised=is_supervised(config.model),
         head_weight=config.model.supervision.weight,
     )
@@ -209,18 +241,32 @@ def build_order(config: TrainConfig, labels: Sequence[int], seed: int) -> Traini
     return TrainingOrder(labels, config.batch_size, config.accumulate, config.sampler, seed)
 
 
-def build_schedule(config: TrainConfig, steps_per_epoch: int) -> Schedule:
-    """How long and how fast to train."""
+def build_schedule(config: Config, steps_per_epoch: int, last_epoch: int) -> Schedule:
+    """How long and how fast to train; `last_epoch` may end it before `train.epochs`."""
+    train = config.train
     return Schedule(
-        epochs=config.epochs,
+        epochs=train.epochs,
+        last_epoch=last_epoch,
         steps_per_epoch=steps_per_epoch,
-        peak=config.lr,
-        warmup=config.warmup,
-        clip=config.clip,
-        patience=config.patience,
-        monitor=config.monitor,
-        checkpoint_seconds=config.checkpoint_seconds,
+        peak=train.lr,
+        warmup=train.warmup,
+        clip=train.clip,
+        patience=train.patience,
+        monitor=train.monitor,
+        checkpoint_seconds=train.checkpoint_seconds,
+        mixup=config.augment.mixup,
     )
+
+
+def build_views(config: Config) -> list[View]:
+    """Sides from which volumes are seen at evaluation; none where they are taken as they are."""
+    match config.augment.test_time:
+        case "none":
+            return []
+        case "flips":
+            return symmetries([])
+        case "symmetries":
+            return symmetries(quarter_turn_planes(config.preprocess))
 
 
 def describe_models(pattern: str) -> list[str]:

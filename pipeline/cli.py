@@ -78,6 +78,9 @@ def predict(
     out_of_fold: Annotated[
         bool, typer.Option("--out-of-fold", help="Use only models that did not see a case.")
     ] = False,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Use the network of all cases (cv.refit).")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Predict volumes with the ensemble of a run's fold models."""
@@ -86,7 +89,7 @@ def predict(
         from .progress import display
 
         with display() as shown:
-            results = predict_volumes(run, inputs, out, shown, out_of_fold=out_of_fold)
+            results = predict_volumes(run, inputs, out, shown, out_of_fold=out_of_fold, refit=refit)
         seen = sum(item.seen for item in results)
         typer.echo(f"{len(results)} cases: {out}")
         if seen and not out_of_fold:
@@ -95,6 +98,95 @@ def predict(
                 "their predictions are too good. --out-of-fold uses models that did not see them.",
                 err=True,
             )
+
+
+@app.command(epilog="Example: volclass features runs/demo --out features/demo.parquet")
+def features(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN] [INPUT]...",
+            help="A run folder, unless --config is given; then volumes, folders or manifests in "
+            "place of its own cases, and SECTION.KEY=VALUE overrides.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help=".parquet or .npz to write.")] = Path(
+        "features.parquet"
+    ),
+    config: Annotated[
+        str | None,
+        typer.Option("--config", "-c", help="Describe by this config's network, as it starts."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Describe all cases by one network of the run: fold_0, ..., refit."),
+    ] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="Folder for the whole maps of every stage.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Extract the features of every stage for every case; stopped, it goes on where it was."""
+    with _refusals(debug):
+        source, inputs = _feature_source(config, words or [], model)
+        from .features import extract
+        from .progress import display
+
+        with display() as shown:
+            done = extract(source, inputs, out, shown, model=model, maps=maps)
+        stages = ", ".join(str(count) for count in done.table.origin.channels)
+        typer.echo(f"{len(done.table.case_ids)} cases, stages of {stages} channels: {out}")
+        if done.training is not None:
+            typer.echo(f"training parts by each fold's network, for the probe: {done.training}")
+        if any(done.table.seen):
+            typer.echo(
+                f"warning: {sum(done.table.seen)} cases are described by a network that was "
+                "trained on them; the column seen marks them.",
+                err=True,
+            )
+
+
+@app.command(epilog="Example: volclass probe features/demo.parquet --out runs/demo_probe")
+def probe(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `volclass features` wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Make sure that the features are on this run's folds.")
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Folds to make where the features have none.")
+    ] = 5,
+    debug: Debug = False,
+) -> None:
+    """Say which depth of a network carries the signal: simple classifiers on every stage."""
+    with _refusals(debug):
+        from .probe import probe as probe_stages
+        from .progress import display
+
+        with display() as shown:
+            result = probe_stages(file, out, shown, run=run, folds=folds)
+        for line in result.lines():
+            typer.echo(line)
+
+
+@app.command(epilog="Example: volclass init scans/ --out work/")
+def init(
+    source: Annotated[
+        Path, typer.Argument(metavar="FOLDER-or-CSV", help="Volumes, or a table that names them.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for manifest and config.")],
+    debug: Debug = False,
+) -> None:
+    """Propose a manifest and a config for your own data, and say what was guessed."""
+    with _refusals(debug):
+        from .init import propose
+        from .progress import display
+
+        with display() as shown:
+            proposal = propose(source, out, shown)
+        for line in proposal.lines():
+            typer.echo(line)
 
 
 @app.command(epilog="Example: volclass report runs/demo")
@@ -131,6 +223,23 @@ def split(config: ConfigName, out: Out, overrides: Overrides = None, debug: Debu
         typer.echo(f"folds: {out / 'folds.json'}")
 
 
+@app.command(epilog="Example: volclass bench --out docs/benchmarks.md")
+def bench(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Markdown file to write.")],
+    debug: Debug = False,
+) -> None:
+    """Measure speed on this machine, as ratios, side by side."""
+    with _refusals(debug):
+        from .bench import bench as measure
+        from .progress import display
+
+        with display() as shown:
+            for ratio in measure(out, shown):
+                typer.echo(
+                    f"{ratio.name}: {ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+                )
+
+
 @app.command(epilog="Example: volclass models 'poolformer3d_*'")
 def models(
     pattern: Annotated[str, typer.Argument(help="Shell pattern.")] = "*", debug: Debug = False
@@ -143,13 +252,35 @@ def models(
             typer.echo(line)
 
 
+def _feature_source(
+    config: str | None, words: list[str], model: str | None
+) -> tuple[Path | Config, list[str]]:
+    """The run, or the configuration, that features come from; and the inputs."""
+    from .config_file import load_config
+    from .errors import ConfigError
+
+    if config is None:
+        if not words:
+            raise ConfigError(
+                "nothing to extract features from", remedy="name a run folder, or a --config"
+            )
+        return Path(words[0]), words[1:]
+    if model is not None:
+        raise ConfigError(
+            "--model names a network of a run; a --config has one network only",
+            remedy="leave out one of them",
+        )
+    overrides = [word for word in words if "=" in word and not Path(word).exists()]
+    return load_config(config, overrides, _note), [word for word in words if word not in overrides]
+
+
 def _checked(config: str, overrides: list[str] | None, out: Path, *, resume: bool) -> Config:
     """Everything that can be refused before a heavy library is imported."""
     from .config_file import load_config
     from .errors import ConfigError
     from .storage import check_writable
 
-    settings = load_config(config, overrides or ())
+    settings = load_config(config, overrides or (), _note)
     if resume and not (out / "config.yaml").is_file():
         raise ConfigError(
             "there is no run to resume",
@@ -159,6 +290,10 @@ def _checked(config: str, overrides: list[str] | None, out: Path, *, resume: boo
         )
     check_writable(out)
     return settings
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _headline(folder: Path) -> None:

@@ -40,15 +40,29 @@ class PhantomConfig(Section):
     """Seed of the generator; independent of the training seed."""
 
 
+MedmnistName = Literal[
+    "organmnist3d",
+    "nodulemnist3d",
+    "fracturemnist3d",
+    "adrenalmnist3d",
+    "vesselmnist3d",
+    "synapsemnist3d",
+]
+
+
 class DataConfig(Section):
     """Where the cases come from."""
 
-    source: Literal["phantoms", "manifest"] = "phantoms"
-    """`phantoms` are generated; `manifest` reads `data.manifest`."""
+    source: Literal["phantoms", "manifest", "medmnist"] = "phantoms"
+    """`phantoms` are generated; `manifest` reads `data.manifest`; `medmnist` reads `data.name`."""
+    name: MedmnistName | None = None
+    """The MedMNIST3D set; its file lies in `data.root`, or is downloaded where that is null."""
+    size: Literal[28, 64] = 28
+    """Voxels along each axis of a MedMNIST3D volume."""
     manifest: str | None = None
     """CSV with the columns image, label and optionally patient_id, case_id, site, split."""
     root: str | None = None
-    """Folder that the manifest's paths are relative to; by default the manifest's own."""
+    """Folder that the manifest's paths are relative to (by default its own), or of MedMNIST."""
     allow_outside_root: bool = False
     """Accept volumes outside `data.root` (absolute paths, `..`, links that leave it)."""
     max_quarantine: Annotated[int, Field(ge=0)] = 0
@@ -59,8 +73,10 @@ class DataConfig(Section):
     def _manifest_is_named(self) -> DataConfig:
         if self.source == "manifest" and self.manifest is None:
             raise ValueError("data.source is manifest, so data.manifest=PATH.csv is needed")
-        if self.source == "phantoms" and self.manifest is not None:
+        if self.source != "manifest" and self.manifest is not None:
             raise ValueError("data.manifest is given, so data.source must be manifest")
+        if self.source == "medmnist" and self.name is None:
+            raise ValueError("data.source is medmnist, so data.name is needed, e.g. adrenalmnist3d")
         return self
 
 
@@ -127,6 +143,11 @@ class AugmentConfig(Section):
     """Gaussian noise, up to 0.1 standard deviations."""
     blur: Probability = 0.1
     """Gaussian blur, sigma of 0.25 to 1 voxel."""
+    mixup: Annotated[float, Field(ge=0.0)] = 0.0
+    """Each volume is blended with another of its batch, the share drawn from Beta(a, a); 0: off."""
+    test_time: Literal["none", "flips", "symmetries"] = "none"
+    """Views whose logits are averaged in validation, test and prediction: 8 flips, or with the
+    turns that the grid allows up to 48."""
 
 
 class StemConfig(Section):
@@ -178,7 +199,10 @@ class TrainConfig(Section):
     """On matrices and kernels only; not on norms, biases and scales."""
     warmup: Probability = 0.1
     """Part of all steps in which the learning rate rises; a cosine to 0 follows."""
-    loss: Literal["cross_entropy"] = "cross_entropy"
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """`focal` weighs down cases that are predicted well already."""
+    focal_gamma: Annotated[float, Field(ge=0.0)] = 2.0
+    """Exponent of the focal loss; 0 makes it cross-entropy."""
     smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Label smoothing."""
     class_weights: Literal["balanced", "none"] = "balanced"
@@ -196,6 +220,8 @@ class TrainConfig(Section):
     """Validation figure that chooses the checkpoint."""
     checkpoint_seconds: PositiveFloat = 60.0
     """Most seconds between two checkpoints."""
+    seeds: PositiveInt = 1
+    """Networks a fold, alike but for the seed; their mean probability is the fold's answer."""
 
     @model_validator(mode="after")
     def _balance_once(self) -> TrainConfig:
@@ -204,6 +230,8 @@ class TrainConfig(Section):
                 "classes would be balanced twice: set train.class_weights=none "
                 "or train.sampler=shuffle"
             )
+        if self.loss == "focal" and self.smoothing > 0:
+            raise ValueError("the focal loss knows no label smoothing: set train.smoothing=0")
         return self
 
 
@@ -215,6 +243,9 @@ class CvConfig(Section):
     folds: Annotated[int, Field(ge=2)] = 5
     validation: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.15
     """Part of the training patients kept for choosing the checkpoint."""
+    refit: bool = False
+    """After the folds, train one more network on all cases, for as many epochs as the folds'
+    best networks took on average. The folds alone say how good it is."""
 
 
 class SystemConfig(Section):
@@ -225,7 +256,8 @@ class SystemConfig(Section):
     threads: PositiveInt | Literal["auto"] = "auto"
     """Threads for the network; `auto` is torch's own choice."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    cache: Literal["disk"] = "disk"
+    cache: Literal["disk", "ram"] = "disk"
+    """Where preprocessed volumes are kept; `ram` leaves none of them on disk."""
     cache_dir: str | None = None
     """Folder of preprocessed volumes; by default `.volclass-cache` beside `--out`."""
 

@@ -9,7 +9,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -17,10 +17,12 @@ import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
 from yaml.nodes import MappingNode, Node
 
-from .config import PATH_KEYS, Config
+from .config import PATH_KEYS, Config, ModelConfig
 from .errors import ConfigError
 
 Tree = dict[str, JsonValue]
+#: Keys of `model` that say what a network is like inside, and fit no other.
+_OF_ONE_NETWORK = ("mixer", "drop_path", "weights", "stem", "strides", "options")
 #: What PyYAML raises; a tag such as `!!int` on other text ends in Python's own errors.
 _NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError)
 
@@ -57,20 +59,30 @@ def shipped_configs() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
-def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    source: str, overrides: Sequence[str] = (), note: Callable[[str], None] | None = None
+) -> Config:
     """Reads and checks a configuration.
+
+    A file or an override that names another network than what it builds on leaves out the options
+    that were meant for that one.
 
     Args:
         source: Path of a YAML file, or the name of a shipped config such as `quickstart`
             or `volumes/mr_patches`.
         overrides: `section.key=value`, the value in YAML; paths relative to the working folder.
+        note: Told what was left out.
 
     Raises:
         ConfigError: The file is missing or not YAML, or keys or values are not valid.
     """
-    tree = _load_tree(_find(source), ())
-    for override in overrides:
-        _apply(tree, override)
+    notes: list[str] = []
+    tree = _load_tree(_find(source), (), notes)
+    # The network first: options that are named beside it are meant for it.
+    for override in sorted(overrides, key=lambda text: not text.startswith("model.name=")):
+        _apply(tree, override, notes)
+    for text in notes if note else ():
+        cast("Callable[[str], None]", note)(text)
     return validate(tree, source)
 
 
@@ -124,7 +136,7 @@ def _find(source: str) -> Path:
     )
 
 
-def _load_tree(path: Path, seen: tuple[Path, ...]) -> Tree:
+def _load_tree(path: Path, seen: tuple[Path, ...], notes: list[str]) -> Tree:
     if path.resolve() in seen:
         raise ConfigError("a config cannot be its own base", where=str(path))
     tree = _parse(path)
@@ -136,7 +148,9 @@ def _load_tree(path: Path, seen: tuple[Path, ...]) -> Tree:
         raise ConfigError("base must be one file name", where=str(path))
     beside = path.parent / base
     start = beside if beside.is_file() else _find(base)
-    return _merged(_load_tree(start, (*seen, path.resolve())), tree)
+    below = _load_tree(start, (*seen, path.resolve()), notes)
+    _leave_out_other_network(below, tree, notes)
+    return _merged(below, tree)
 
 
 def _parse(path: Path) -> Tree:
@@ -160,6 +174,20 @@ def _anchor(tree: Tree, folder: Path) -> None:
             part[key] = str((folder / cast("str", part[key])).resolve())
 
 
+def _leave_out_other_network(base: Tree, change: Tree, notes: list[str]) -> None:
+    """Takes options of the base's network out of it where the change names another network."""
+    below, above = base.get("model"), change.get("model")
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return
+    old, new = below.get("name", ModelConfig().name), above.get("name")
+    if new is None or new == old:
+        return
+    empty: tuple[JsonValue, ...] = (None, {}, {"kernel": None, "stride": None})
+    left_out = [key for key in _OF_ONE_NETWORK if below.pop(key, None) not in empty]
+    if left_out:
+        notes.append(f"model.name is {new}: left out what was set for {old}: {', '.join(left_out)}")
+
+
 def _merged(base: Tree, tree: Tree) -> Tree:
     result = dict(base)
     for key, value in tree.items():
@@ -169,7 +197,7 @@ def _merged(base: Tree, tree: Tree) -> Tree:
     return result
 
 
-def _apply(tree: Tree, override: str) -> None:
+def _apply(tree: Tree, override: str, notes: list[str]) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise ConfigError(
@@ -189,6 +217,7 @@ def _apply(tree: Tree, override: str) -> None:
         # Naming a manifest is choosing it; nobody should have to say so twice.
         cast("Tree", tree["data"])["source"] = "manifest"
     _anchor(change, Path.cwd())
+    _leave_out_other_network(tree, change, notes)
     tree.update(_merged(tree, change))
 
 

@@ -25,9 +25,9 @@ from .data.volumes import check_contents, check_refusals, prepare
 from .errors import ConfigError
 from .forecast import forecast
 from .predict import predict_test_fold
-from .progress import Display, Silent, phantom_bar, size
+from .progress import Bar, Display, Silent, making_bar, size
 from .reports.page import write_report
-from .run import Run, RunFolder
+from .run import Member, Run, RunFolder
 from .run_record import (
     check_folder,
     check_same_refusals,
@@ -37,7 +37,7 @@ from .run_record import (
     write_start,
 )
 from .storage import check_writable, folder_bytes, locked, read_table, remove_partial, write_table
-from .train import train_fold
+from .train import train_member
 from .training.loop import asked_to_stop
 from .training.signals import StopRequest, heeding_signals
 
@@ -123,7 +123,7 @@ def _open(config: Config, folder: RunFolder, accelerator: Accelerator, display: 
     """Cases and folds, as the manifest has them; no volume is read yet."""
     cache = folder.cache(config)
     with accelerator.main_process_first():
-        manifest = build_manifest(config, cache, phantom_bar(display))
+        manifest = build_manifest(config, cache, making_bar(display))
     for line in manifest.notes():
         display.line(line)
     cases = {case.case_id: case for case in manifest.cases}
@@ -146,7 +146,7 @@ def _open(config: Config, folder: RunFolder, accelerator: Accelerator, display: 
 def _check_shares(run: Run) -> None:
     """Every process needs a case in every forward pass; two, where batch norm compares cases."""
     processes = run.accelerator.num_processes
-    if run.config.model.options.get("norm") == "batch":
+    if check_network(run.config).has_batch_norm:
         processes *= 2
     for fold in run.folds.folds:
         order = build_order(run.config.train, [0] * len(fold.train), seed=0)
@@ -189,8 +189,9 @@ def _read_volumes(opened: _Opened, stop: StopRequest) -> Run:
         contents, refused = prepare(run.store, cases, run.config.system.workers, advance)
     check_refusals(refused, run.config.data.max_quarantine)
     check_contents(cases, contents)
-    cache = run.folder.cache(run.config)
-    run.display.line(f"cache of preprocessed volumes: {size(folder_bytes(cache))} in {cache.name}")
+    if run.config.system.cache == "disk":
+        kept = size(folder_bytes(run.cache))
+        run.display.line(f"cache of preprocessed volumes: {kept} in {run.cache.name}")
     run = _without(run, contents, {item.case_id for item in refused}, frozen=opened.frozen)
     if run.accelerator.is_main_process:
         write_start(run, refused, opened.notes)
@@ -230,18 +231,47 @@ def _folds_without(folds: Folds, left_out: set[str]) -> Folds:
 def _train_folds(run: Run, numbers: list[int], stop: StopRequest) -> None:
     """Trains and tests fold after fold; predictions of all finished folds are kept together."""
     epochs = run.config.train.epochs
-    total = run.display.bar("all folds", epochs * len(numbers))
+    members = {number: run.members(number) for number in numbers}
+    total = run.display.bar("all folds", epochs * sum(map(len, members.values())))
     for number in numbers:
-        bar = run.display.bar(f"fold {number}", epochs)
-        train_fold(run, number, (bar, total), stop)
-        # The best weights are written by the first process alone.
-        run.accelerator.wait_for_everyone()
+        for member in members[number]:
+            _train(run, member, epochs, (total,), stop)
         predict_test_fold(run, number)
         run.accelerator.wait_for_everyone()
         if asked_to_stop(run.accelerator, stop):
             raise stop.error()
     if run.accelerator.is_main_process:
         _gather_predictions(run)
+    if run.config.cv.refit and all(
+        run.folder.fold_predictions(number).is_file() for number in range(len(run.folds.folds))
+    ):
+        _refit(run, stop)
+
+
+def _train(
+    run: Run, member: Member, epochs: int, totals: tuple[Bar, ...], stop: StopRequest
+) -> None:
+    bar = run.display.bar(member.name.replace("_", " ").replace("/", ", "), epochs)
+    train_member(run, member, (bar, *totals), stop, epochs)
+    # The best weights are written by the first process alone.
+    run.accelerator.wait_for_everyone()
+
+
+def _refit(run: Run, stop: StopRequest) -> None:
+    """Trains on all cases, for as long as the folds' best networks were trained on average.
+
+    Nothing is left to judge the weights by, so the epoch cannot be chosen any more: it is taken
+    from the folds, on the same course of the learning rate.
+    """
+    best = [
+        max(int(row["epoch"]) for row in read_table(run.folder.log(member)) if row["best"] == "1")
+        for number in range(len(run.folds.folds))
+        for member in run.members(number)
+    ]
+    epochs = round(sum(best) / len(best))
+    run.display.line(f"refit: all cases, {epochs} epochs (mean of the folds' best)")
+    for member in run.members(None):
+        _train(run, member, epochs, (), stop)
 
 
 def _gather_predictions(run: Run) -> None:

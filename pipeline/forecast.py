@@ -6,10 +6,11 @@ import resource
 import time
 from dataclasses import dataclass
 
+import psutil
 import torch
 
-from .build import IN_CHANNELS, build_optimizer, build_task
-from .errors import StorageError
+from .build import IN_CHANNELS, build_optimizer, build_task, build_views
+from .errors import ConfigError, StorageError
 from .progress import duration, size
 from .run import Run
 from .storage import free_bytes
@@ -44,7 +45,10 @@ class Forecast:
         """The forecast in words."""
         grids = " -> ".join(f"{c} x {x}x{y}x{z}" for c, x, y, z in self.stages)
         single = any(max(grid[1:]) == 1 for grid in self.stages)
-        warning = ["a stage is one voxel wide: its mixing does nothing; lower model.strides"]
+        warning = [
+            "a stage is one voxel wide, so nothing is mixed there: "
+            "raise preprocess.size, or lower model.strides where the network has them"
+        ]
         return [
             f"network: {self.parameters:,} parameters, stages {grids}",
             *(warning if single else []),
@@ -67,21 +71,28 @@ def forecast(run: Run, folds: list[int]) -> Forecast:
     config = run.config.train
     step, parameters, stages = _measure_step(run)
     reading, uncached = _measure_reading(run)
-    cases = sum(len(run.folds.folds[k].train) for k in folds)
-    judged = sum(len(run.folds.folds[k].validation) for k in folds)
+    members = [member for fold in folds for member in run.members(fold)]
+    members += run.members(None) if run.config.cv.refit else []
+    cases = sum(len(run.taught(member)) for member in members)
+    judged = config.seeds * sum(len(run.folds.folds[k].validation) for k in folds)
+    views = max(len(build_views(run.config)), 1)
     per_case = step / config.batch_size
     # A forward pass alone takes about a third of a training step.
-    seconds = config.epochs * per_case * (cases + judged / 3)
+    seconds = config.epochs * per_case * (cases + views * judged / 3)
     volume = IN_CHANNELS * torch.Size(run.config.preprocess.size).numel() * 4
-    cache, weights = uncached * volume, len(folds) * parameters * 4 * _COPIES
-    _check_room(run, cache, weights)
+    in_ram = run.config.system.cache == "ram"
+    cache, weights = uncached * volume, len(members) * parameters * 4 * _COPIES
+    _check_room(run, 0 if in_ram else cache, weights)
+    if in_ram:
+        _check_memory(cache)
+    memory = _memory_peak(run.accelerator.device) + (cache if in_ram else 0)
     return Forecast(
         seconds=seconds + reading * uncached / max(run.config.system.workers, 1),
-        memory=_memory_peak(run.accelerator.device),
-        disk=cache + weights,
+        memory=memory,
+        disk=weights + (0 if in_ram else cache),
         parameters=parameters,
         uncached=uncached,
-        epochs=config.epochs * len(folds),
+        epochs=config.epochs * len(members),
         stages=stages,
     )
 
@@ -126,6 +137,17 @@ def _measure_reading(run: Run) -> tuple[float, int]:
     for case in unread[:_VOLUMES_READ]:
         run.store.inspect(case)
     return (time.monotonic() - started) / max(len(unread[:_VOLUMES_READ]), 1), len(unread)
+
+
+def _check_memory(cache: int) -> None:
+    free = psutil.virtual_memory().available
+    if cache > free:
+        raise ConfigError(
+            "the memory is too small for all preprocessed volumes",
+            where="system.cache",
+            why=f"they need {size(cache)}, {size(free)} are free",
+            remedy="use system.cache=disk",
+        )
 
 
 def _check_room(run: Run, cache: int, weights: int) -> None:

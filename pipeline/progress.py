@@ -122,13 +122,13 @@ class _Rich:
         return _RichBar(self._progress, self._progress.add_task(name, total=total, note=""))
 
 
-def phantom_bar(display: Display) -> Callable[[int, int], None]:
-    """Shows the making of phantoms by (number, total); no bar where none are made."""
+def making_bar(display: Display) -> Callable[[int, int], None]:
+    """Shows the making of volumes by (number, total); no bar where none are made."""
     bars: list[Bar] = []
 
     def advance(_: int, total: int) -> None:
         if not bars:
-            bars.append(display.bar("making phantoms", total))
+            bars.append(display.bar("making volumes", total))
         bars[0].advance()
 
     return advance

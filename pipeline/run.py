@@ -18,6 +18,7 @@ from .data.cases import Case
 from .data.splits import Folds
 from .data.volumes import VolumeStore
 from .progress import Display
+from .seeds import derived_seed
 from .storage import file_sha256, sha256
 
 _LIBRARIES = (
@@ -36,7 +37,34 @@ _FREE_KEYS = (
     ("data", "root"),
     ("data", "allow_outside_root"),
     ("train", "checkpoint_seconds"),
+    # It comes after the folds and changes none of them, so a finished run may still get it.
+    ("cv", "refit"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One trained network of a run.
+
+    Attributes:
+        fold: The fold whose training part teaches it, counted from 0; None for all cases.
+        replica: Counted from 0: networks of one fold differ in nothing but their seed.
+    """
+
+    fold: int | None
+    replica: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its folder within the run, e.g. `fold_0`, `fold_0/seed_1`, `refit`."""
+        first = "refit" if self.fold is None else f"fold_{self.fold}"
+        return first if self.replica == 0 else f"{first}/seed_{self.replica}"
+
+    def seed(self, run_seed: int) -> int:
+        """Seed of its weights, order and augmentation."""
+        part = ("refit",) if self.fold is None else ("fold", self.fold)
+        replica = () if self.replica == 0 else ("replica", self.replica)
+        return derived_seed(run_seed, *part, *replica)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +112,17 @@ class RunFolder:
         """Folder of a fold, counted from 0."""
         return self.path / f"fold_{number}"
 
-    def checkpoints(self, number: int) -> Path:
-        """Checkpoints of a fold."""
-        return self.fold(number) / "checkpoints"
+    def member(self, member: Member) -> Path:
+        """Folder of a network; the first one of a fold lies in the fold's own."""
+        return self.path / member.name
+
+    def log(self, member: Member) -> Path:
+        """One row an epoch."""
+        return self.member(member) / "log.csv"
+
+    def checkpoints(self, member: Member) -> Path:
+        """Checkpoints of a network."""
+        return self.member(member) / "checkpoints"
 
     def fold_predictions(self, number: int) -> Path:
         """Predictions of a fold's test cases; written last, so it marks a finished fold."""
@@ -125,6 +161,21 @@ class Run:
     def select(self, case_ids: tuple[str, ...]) -> list[Case]:
         """Cases by their ids, in that order."""
         return [self.cases[case_id] for case_id in case_ids]
+
+    def members(self, fold: int | None) -> list[Member]:
+        """The networks of a fold, or those of all cases."""
+        return [Member(fold, replica) for replica in range(self.config.train.seeds)]
+
+    def taught(self, member: Member) -> tuple[str, ...]:
+        """Ids of the cases that teach a network."""
+        if member.fold is None:
+            return tuple(sorted(self.folds.cases))
+        return self.folds.folds[member.fold].train
+
+    @property
+    def cache(self) -> Path:
+        """The cache folder."""
+        return self.folder.cache(self.config)
 
     @property
     def loads(self) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from .config import Config
 from .data.folds_file import write_folds
 from .data.splits import Folds, make_folds
 from .errors import ConfigError
-from .progress import Display, phantom_bar
+from .progress import Display, making_bar
 from .run import RunFolder
 from .storage import locked
 
@@ -29,7 +29,7 @@ def split(config: Config, out: Path, display: Display) -> Folds:
                 where=str(folder.folds),
                 remedy="remove the file if nothing was trained on it, or choose another --out",
             )
-        manifest = build_manifest(config, folder.cache(config), phantom_bar(display))
+        manifest = build_manifest(config, folder.cache(config), making_bar(display))
         for line in manifest.notes():
             display.line(line)
         folds = make_folds(manifest.cases, config.cv, config.seed)

@@ -12,15 +12,24 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from .errors import StorageError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
@@ -31,6 +40,18 @@ def _refusal(path: Path, error: OSError) -> StorageError:
         why=error.strerror or str(error),
         remedy="free space, change the permissions, or choose another folder with --out",
     )
+
+
+def safe_name(text: str) -> str:
+    """A file name for a case id, without ending, safe on every system.
+
+    A plain id of up to 80 of `A-Za-z0-9._-` is kept; any other is escaped and made unique by a
+    short hash, so that no id can leave its folder or take the place of another.
+    """
+    if _PLAIN_NAME.fullmatch(text):
+        return text
+    escaped = re.sub(r"[^A-Za-z0-9_-]", "_", text)[:64]
+    return f"{escaped}-{sha256(text.encode())[:12]}"
 
 
 def make_folder(path: Path, mode: int = 0o777) -> Path:
@@ -172,6 +193,63 @@ def read_table(path: Path) -> list[dict[str, str]]:
         raise StorageError(f"cannot read {path.name}", where=str(path), why=str(error)) from error
 
 
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Writes named arrays as .npz, complete or not at all; objects, which need pickle, never.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    import numpy as np
+
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        np.savez(handle, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Reads an .npz of plain arrays; one that holds objects is refused, nothing is unpickled.
+
+    Raises:
+        StorageError: The file is missing, damaged, or no such archive.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as handle:
+            archive = np.load(handle, allow_pickle=False)
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise StorageError(f"cannot read {path.name}", where=str(path), why=str(error)) from error
+
+
+def write_parquet(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
+    """Writes a table as Parquet with `metadata` in its schema, complete or not at all.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    with replacing(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(dict(metadata)), temporary)
+
+
+def read_parquet(path: Path) -> tuple[pa.Table, dict[str, str]]:
+    """Reads a Parquet file; the table, and the metadata of its schema.
+
+    Raises:
+        StorageError: The file is missing or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"cannot read {path.name}", where=str(path), why=str(error)) from error
+    stored = table.schema.metadata or {}
+    return table, {key.decode(): value.decode() for key, value in stored.items()}
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
@@ -240,6 +318,15 @@ def rename(path: Path, new: Path) -> None:
         path.replace(new)
     except OSError as error:
         raise _refusal(new, error) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder of intermediate files with all that is in it; a missing one is no error."""
+    try:
+        if path.exists():
+            shutil.rmtree(path)
+    except OSError as error:
+        raise _refusal(path, error) from error
 
 
 def remove_partial(folder: Path) -> None:

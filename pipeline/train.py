@@ -1,4 +1,4 @@
-"""Trains one fold: the training part teaches, the validation part chooses, the test part waits."""
+"""Trains one network: the training part teaches, the validation part chooses, the test waits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .build import (
     build_order,
     build_schedule,
     build_task,
+    build_views,
 )
 from .data.dataset import VolumeDataset, evaluation_batches, training_steps
 from .evaluation.metrics import validation_auroc
 from .progress import Bar
-from .run import Run, training_identity
-from .seeds import derived_seed
+from .run import Member, Run, training_identity
 from .storage import make_folder, write_table
 from .training.checkpoint import CheckpointFolder
 from .training.fold import FoldTraining, Validation, restore
@@ -31,14 +31,17 @@ from .training.state import Row, TrainState
 from .training.task import ClassificationTask
 
 
-def train_fold(run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest) -> None:
-    """Trains a fold to its end, from its newest checkpoint where there is one.
+def train_member(
+    run: Run, member: Member, bars: tuple[Bar, ...], stop: StopRequest, epochs: int
+) -> None:
+    """Trains a network to its end, from its newest checkpoint where there is one.
 
     Args:
         run: The run.
-        number: The fold, counted from 0.
+        member: Which network.
         bars: Each is advanced by the epochs done; earlier ones and saved ones are skipped.
         stop: Whether somebody asked to stop.
+        epochs: Most epochs of it.
 
     Raises:
         DivergedError: A loss or gradient is not finite.
@@ -46,7 +49,7 @@ def train_fold(run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest) 
         InterruptedRunError: Ctrl-C.
         StorageError: A checkpoint cannot be written or trusted.
     """
-    training, dataset = _assemble(run, number, bars, stop)
+    training, dataset = _assemble(run, member, bars, stop, epochs)
     restore(training, run.display.line)
     state, config = training.state, run.config.train
     _skip(bars, state.epoch)
@@ -54,7 +57,7 @@ def train_fold(run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest) 
     order = build_order(config, dataset.labels, training.seed)
     if training.accelerator.is_main_process:
         training.monitor = TensorBoardMonitor(
-            run.folder.fold(number) / "tensorboard", state.step + 1
+            run.folder.member(member) / "tensorboard", state.step + 1
         )
     try:
         if not state.finished:
@@ -62,7 +65,7 @@ def train_fold(run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest) 
                 dataset,
                 order,
                 start=state.step,
-                epochs=config.epochs,
+                epochs=epochs,
                 workers=workers,
                 rank=rank,
                 processes=processes,
@@ -72,7 +75,7 @@ def train_fold(run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest) 
         if training.monitor:
             training.monitor.close()
         run.accelerator.free_memory()
-    _skip(bars, config.epochs - state.epoch)
+    _skip(bars, epochs - state.epoch)
 
 
 def _skip(bars: tuple[Bar, ...], epochs: int) -> None:
@@ -88,18 +91,16 @@ def _show(bars: tuple[Bar, ...], row: Row) -> None:
 
 
 def _assemble(
-    run: Run, number: int, bars: tuple[Bar, ...], stop: StopRequest
+    run: Run, member: Member, bars: tuple[Bar, ...], stop: StopRequest, epochs: int
 ) -> tuple[FoldTraining, VolumeDataset]:
-    fold, config = run.folds.folds[number], run.config
-    classes = run.folds.classes
-    seed = derived_seed(config.seed, "fold", number)
-    dataset = build_dataset(
-        config, run.select(fold.train), run.contents, classes, run.store, augment_seed=seed
-    )
+    config, classes = run.config, run.folds.classes
+    seed = member.seed(config.seed)
+    cases = run.select(run.taught(member))
+    dataset = build_dataset(config, cases, run.contents, classes, run.store, augment_seed=seed)
     task = build_task(config, dataset.labels, len(classes), seed).to(run.accelerator.device)
     averaged = AveragedWeights(task.plain_network, config.train.ema)
     order = build_order(config.train, dataset.labels, seed)
-    log = run.folder.fold(number) / "log.csv"
+    log = run.folder.log(member)
     make_folder(log.parent)
     prepared, optimizer = run.accelerator.prepare(task, build_optimizer(config.train, task))
     training = FoldTraining(
@@ -108,14 +109,14 @@ def _assemble(
         plain_task=task,
         optimizer=optimizer,
         averaged=averaged,
-        schedule=build_schedule(config.train, order.steps_per_epoch),
+        schedule=build_schedule(config, order.steps_per_epoch, epochs),
         state=TrainState(),
         checkpoints=CheckpointFolder(
-            run.folder.checkpoints(number), training_identity(config, run.folds)
+            run.folder.checkpoints(member), training_identity(config, run.folds)
         ),
         seed=seed,
         case_ids=[case.case_id for case in dataset.cases],
-        validate=_validation(run, number, task, averaged),
+        validate=None if member.fold is None else _validation(run, member.fold, task, averaged),
         write_log=lambda rows: write_table(log, list(rows[0]), rows),
         show=partial(_show, bars),
         monitor=None,
@@ -132,14 +133,14 @@ def _validation(
     classes = run.folds.classes
     dataset = build_dataset(run.config, cases, run.contents, classes, run.store)
     labels = np.array(dataset.labels, dtype=np.int64)
-    workers, rank, processes = run.loads
-    batches = evaluation_batches(dataset, run.config.train.batch_size, workers, rank, processes)
+    batches = evaluation_batches(dataset, run.config.train.batch_size, *run.loads)
+    views = build_views(run.config)
 
     def validate() -> Validation:
         """Logits by the averaged weights, and the figures that follow from them."""
         network = task.plain_network
         with averaged.in_place_of(network):
-            logits = predict_logits(network, batches, run.accelerator, len(cases))
+            logits = predict_logits(network, batches, run.accelerator, len(cases), views)
         check_finite(logits, [case.case_id for case in cases])
         probabilities = softmax(logits)
         accuracy = float((logits.argmax(axis=1) == labels).mean())

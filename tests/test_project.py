@@ -76,7 +76,8 @@ def test_lower_bounds_and_exact_versions_agree() -> None:
     assert names <= pinned
 
 
-WRITERS = {"write_text", "write_bytes", "to_csv", "to_parquet", "unlink", "rename"}
+DOCUMENTS = ("architecture", "guide", "benchmarks")
+WRITERS = {"write_text", "write_bytes", "to_csv", "to_parquet", "unlink", "rename", "savez"}
 
 
 def test_storage_alone_writes_files() -> None:
@@ -120,10 +121,14 @@ def test_every_command_of_the_readme_works(
         "volclass split --config base data.manifest=cases.csv --out runs/mine",
         "volclass train --config base data.manifest=cases.csv --out runs/mine",
         "volclass predict runs/mine new_scans/ --out predictions.csv",
+        "volclass features runs/mine --out features.parquet",
+        "volclass probe features.parquet --out runs/mine_probe",
+        "volclass init scans/ --out work/",
         "volclass report runs/mine",
         "volclass models",
     ]
     assert commands_of(README) - {"volclass VERB -h", "volclass train"} == set(commands)
+    shutil.copytree(small_manifest.parent / "images", tmp_path / "scans")
     shutil.copytree(small_manifest.parent / "images", tmp_path / "images")
     shutil.copytree(small_manifest.parent / "images", tmp_path / "new_scans")
     shutil.copy(small_manifest, tmp_path / "cases.csv")
@@ -158,7 +163,8 @@ def test_the_python_of_the_readme_runs() -> None:
 
 
 def test_the_files_that_documents_link_to_exist() -> None:
-    for document in ("README.md", "CONTRIBUTING.md", "docs/architecture.md"):
+    documents = ("README.md", "CONTRIBUTING.md", *(f"docs/{n}.md" for n in DOCUMENTS))
+    for document in documents:
         path = ROOT / document
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{document} links to {target}"
@@ -167,6 +173,7 @@ def test_the_files_that_documents_link_to_exist() -> None:
 def test_scripts_are_the_verbs() -> None:
     verbs = {"train_volumes": "train", "predict_volumes": "predict"}
     verbs |= {"make_splits": "split", "make_report": "report"}
+    verbs |= {"extract_features": "features", "probe_features": "probe", "init_project": "init"}
     for script, verb in verbs.items():
         path = ROOT / "scripts" / f"{script}.py"
         assert os.access(path, os.X_OK)

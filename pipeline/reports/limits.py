@@ -104,13 +104,29 @@ def _models(run: RunFiles, result: Evaluation) -> list[str]:
         if many
         else f"What more cases would give: one model was measured, trained on {share} of them."
     )
+    seeds = int(run.config.get("train.seeds", "1"))
+    trained = (
+        f"each model was trained once, with seed {run.seed},"
+        if seeds == 1
+        else f"each fold answers by the mean of {seeds} networks, seeds derived from {run.seed},"
+    )
     return [
-        f"How much training again would change: each model was trained once, with seed {run.seed}, "
+        f"How much training again would change: {trained} "
         "and the intervals cover the choice of test patients only.",
         described,
+        *_refit(run, share),
         "What you chose by looking at it. Each checkpoint was chosen on validation patients inside "
         "its fold, never on the test cases; but settings changed after reading a report are fitted "
         "to these test cases, and the next report will be too hopeful.",
+    ]
+
+
+def _refit(run: RunFiles, share: str) -> list[str]:
+    if run.config.get("cv.refit") != "true":
+        return []
+    return [
+        "How good the network of all cases is (the folder refit): no case was left to test it on. "
+        f"The figures here, of networks trained on about {share} of the cases, are the estimate."
     ]
 
 

@@ -85,7 +85,7 @@ def render_page(run: RunFiles, result: Evaluation, notices: tuple[str, ...]) -> 
         notices: Sentences shown at the top.
     """
     weights, auroc = band_weights(run), result.metrics["auroc"]
-    return _environment().get_template("page.html").render(
+    return template_environment().get_template("page.html").render(
         title=run.folder.resolve().name,
         result=result,
         auroc=auroc,
@@ -139,7 +139,8 @@ def _unfinished(run: RunFiles) -> tuple[str, ...]:
     return (loud,)
 
 
-def _environment() -> Environment:
+def template_environment() -> Environment:
+    """Jinja with escaping on, and the filters that pages use."""
     environment = Environment(
         loader=PackageLoader(__package__, "templates"),
         autoescape=True,

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ..storage import safe_name
+
 PANEL = (160, 180)
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
 _BACKGROUND = 12
 _LETTER = 150
 _LETTERS = (("R", "L"), ("R", "L"), ("A", "P"))
 
 
 def picture_name(case_id: str) -> str:
-    """File name of a case's picture, safe on every system.
-
-    A plain id of up to 80 of `A-Za-z0-9._-` is kept; any other is escaped and made unique by a
-    short hash, so that no id can leave its folder or take the place of another.
-    """
-    if _PLAIN_NAME.fullmatch(case_id):
-        return f"{case_id}.png"
-    escaped = re.sub(r"[^A-Za-z0-9_-]", "_", case_id)[:64]
-    return f"{escaped}-{hashlib.sha256(case_id.encode()).hexdigest()[:12]}.png"
+    """File name of a case's picture, safe on every system."""
+    return f"{safe_name(case_id)}.png"
 
 
 def three_planes(

@@ -107,12 +107,29 @@ class CheckpointFolder:
         entry = cast("Json | None", self._index().get("best"))
         content = None if entry is None else self._sound(entry)
         if content is None:
-            raise StorageError(
-                "the best checkpoint of this fold is missing or damaged",
-                where=str(self.folder),
-                remedy="remove the fold's folder and train it again with --resume",
-            )
+            raise self._no_best()
         return self._read(content)
+
+    def has_best(self) -> bool:
+        """Whether weights were chosen yet; `best` says whether they are sound."""
+        return self._index().get("best") is not None
+
+    def best_sha256(self) -> str:
+        """SHA-256 of the file of the chosen weights.
+
+        Raises:
+            StorageError: There are none.
+        """
+        if not self.has_best():
+            raise self._no_best()
+        return str(cast("Json", self._index()["best"])["sha256"])
+
+    def _no_best(self) -> StorageError:
+        return StorageError(
+            "the best checkpoint of this fold is missing or damaged",
+            where=str(self.folder),
+            remedy="remove the fold's folder and train it again with --resume",
+        )
 
     def _write(self, file: str, checkpoint: Checkpoint) -> Json:
         make_folder(self.folder)

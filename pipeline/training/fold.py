@@ -25,7 +25,8 @@ class Schedule:
     """How long and how fast to train.
 
     Attributes:
-        epochs: Most epochs.
+        epochs: Most epochs; the learning rate falls over all of them.
+        last_epoch: Where training ends at the latest, counted from 1.
         steps_per_epoch: Optimizer steps an epoch.
         peak: Largest learning rate.
         warmup: Part of all steps in which it rises.
@@ -33,9 +34,11 @@ class Schedule:
         patience: Epochs without a better figure before training stops.
         monitor: The validation figure that decides.
         checkpoint_seconds: Most seconds between two checkpoints.
+        mixup: Alpha of the blends of two volumes; 0 for none.
     """
 
     epochs: int
+    last_epoch: int
     steps_per_epoch: int
     peak: float
     warmup: float
@@ -43,6 +46,7 @@ class Schedule:
     patience: int
     monitor: Literal["auroc", "loss"]
     checkpoint_seconds: float
+    mixup: float = 0.0
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
@@ -73,7 +77,8 @@ class FoldTraining:
         checkpoints: Where it is saved.
         seed: Of the run and fold.
         case_ids: Ids of the training cases, by index.
-        validate: Judges the averaged weights.
+        validate: Judges the averaged weights; None where no case is left to judge them by, and
+            those of the last epoch are kept.
         write_log: Writes the rows of the log.
         show: Told once an epoch.
         monitor: TensorBoard; None on all processes but the first.
@@ -90,7 +95,7 @@ class FoldTraining:
     checkpoints: CheckpointFolder
     seed: int
     case_ids: list[str]
-    validate: Callable[[], Validation]
+    validate: Callable[[], Validation] | None
     write_log: Callable[[list[Row]], None]
     show: Callable[[Row], None]
     monitor: TensorBoardMonitor | None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..batches import Batch
 from ..errors import DivergedError
+from .views import View, mean_logits
 
 
 @torch.no_grad()
@@ -20,6 +21,7 @@ def predict_logits(
     batches: Iterable[Batch],
     accelerator: Accelerator,
     cases: int,
+    views: Sequence[View] = (),
 ) -> NDArray[np.float64]:
     """Logits of every case; the same on all processes.
 
@@ -28,6 +30,7 @@ def predict_logits(
         batches: This process's share of the cases.
         accelerator: Gathers the shares.
         cases: Number of cases over all processes.
+        views: Sides from which each volume is seen, for the mean of the logits; none, as it is.
 
     Returns:
         (cases, K), row i for the case with index i.
@@ -38,8 +41,8 @@ def predict_logits(
     indices: list[Tensor] = []
     for batch in batches:
         with accelerator.autocast():
-            *_, scores = network(batch["image"].to(accelerator.device, non_blocking=True))
-        logits.append(scores.float())
+            images = batch["image"].to(accelerator.device, non_blocking=True)
+            logits.append(mean_logits(network, images, views))
         indices.append(batch["index"].to(accelerator.device))
     network.train(was_training)
     return _gathered(logits, indices, accelerator, cases)

@@ -21,6 +21,7 @@ from ..errors import DivergedError
 from ..seeds import derived_seed
 from .checkpoint import Checkpoint
 from .fold import FoldTraining, Validation, save
+from .mixup import mixed
 from .signals import StopRequest
 from .state import Row, TrainState
 from .task import Losses
@@ -106,8 +107,13 @@ def _gradients(run: FoldTraining, loaded: LoadedStep) -> tuple[dict[str, float],
     for number, batch in enumerate(loaded.batches):
         images = batch["image"].to(accelerator.device, non_blocking=True)
         labels = batch["label"].to(accelerator.device, non_blocking=True)
+        target: tuple[Tensor, ...] = (labels,)
+        if run.schedule.mixup > 0:
+            purpose = (run.seed, run.state.step, number, int(accelerator.process_index))
+            images, partners, shares = mixed(images, labels, run.schedule.mixup, *purpose)
+            target = (labels, partners, shares)
         with _synchronised(run, number == len(loaded.batches) - 1), accelerator.autocast():
-            losses: Losses = run.task(images, labels)
+            losses: Losses = run.task(images, *target)
             # DDP averages over processes; we want the sum over the cases of the whole step.
             accelerator.backward(losses["total"] * accelerator.num_processes / loaded.plan.cases)
         finite = torch.isfinite(losses.pop("cases")).cpu()
@@ -150,12 +156,16 @@ def _finish_epoch(run: FoldTraining) -> None:
     """Validates, keeps the weights if they are the best, logs, and saves."""
     state, schedule = run.state, run.schedule
     state.epoch += 1
-    validation = run.validate()
-    better = state.judge(schedule.monitor, validation.auroc, validation.loss)
+    ended = state.epoch >= schedule.last_epoch
+    validation = run.validate() if run.validate else None
+    if validation is None:
+        better = ended
+    else:
+        better = state.judge(schedule.monitor, validation.auroc, validation.loss)
     row = _row(state, validation, better, schedule.rate(state.step - 1))
     state.history.append(row)
     state.sums = {}
-    state.finished = state.epoch >= schedule.epochs or state.stale >= schedule.patience
+    state.finished = ended or state.stale >= schedule.patience
     if run.accelerator.is_main_process:
         if better:
             best = Checkpoint(dict(run.averaged.tensors), {"epoch": state.epoch})
@@ -170,7 +180,7 @@ def _finish_epoch(run: FoldTraining) -> None:
         save(run)
 
 
-def _row(state: TrainState, validation: Validation, better: bool, rate: float) -> Row:
+def _row(state: TrainState, validation: Validation | None, better: bool, rate: float) -> Row:
     sums, cases = state.sums, max(state.sums["cases"], 1.0)
     heads = {
         f"train_loss_{name.removeprefix(_SUM)}": value / cases
@@ -184,9 +194,9 @@ def _row(state: TrainState, validation: Validation, better: bool, rate: float) -
         "train_loss": sums[f"{_SUM}total"] / cases,
         "train_loss_main": sums[f"{_SUM}main"] / cases,
         **heads,
-        "validation_loss": validation.loss,
-        "validation_auroc": validation.auroc,
-        "validation_accuracy": validation.accuracy,
+        "validation_loss": validation.loss if validation else None,
+        "validation_auroc": validation.auroc if validation else None,
+        "validation_accuracy": validation.accuracy if validation else None,
         "best": int(better),
         "seconds": round(sums["seconds"], 3),
         "data_wait": round(sums["wait"] / max(sums["seconds"], 1e-9), 4),

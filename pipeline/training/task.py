@@ -1,4 +1,8 @@
-"""The task: a network and its loss, so that the loop sees `task(images, labels)` and no more."""
+"""The task: a network and its loss, so that the loop sees `task(images, labels)` and no more.
+
+Sources: Lin et al. 2017, "Focal Loss for Dense Object Detection", arXiv 1708.02002, for the focal
+loss; `pipeline.training.mixup` for blended targets.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,15 @@ Losses = dict[str, Tensor]
 
 
 class ClassificationTask(nn.Module):
-    """Weighted cross-entropy on the logits and on the logits of auxiliary heads.
+    """Weighted cross-entropy or focal loss on the logits, and on those of auxiliary heads.
 
     Args:
         network: Returns `(*stages, logits)`, or `(stages, {stage: logits}, logits)` where
             `supervised`.
         class_weights: (K,) weight of each class in the loss.
-        smoothing: Label smoothing, 0 to 1.
+        smoothing: Label smoothing, 0 to 1; not with the focal loss.
+        focal_gamma: Exponent of the focal loss, (1 - p)^gamma times the cross-entropy, p the
+            probability of the true class; None for plain cross-entropy.
         supervised: Whether the network has auxiliary heads.
         head_weight: Part of each auxiliary loss in the total.
     """
@@ -33,6 +39,7 @@ class ClassificationTask(nn.Module):
         class_weights: Tensor,
         *,
         smoothing: float = 0.0,
+        focal_gamma: float | None = None,
         supervised: bool = False,
         head_weight: float = 0.0,
     ) -> None:
@@ -40,6 +47,7 @@ class ClassificationTask(nn.Module):
         self.network = network
         self.register_buffer("class_weights", class_weights, persistent=False)
         self._smoothing = smoothing
+        self._focal_gamma = focal_gamma
         self._supervised = supervised
         self._head_weight = head_weight
 
@@ -48,24 +56,33 @@ class ClassificationTask(nn.Module):
         """The network without auxiliary heads: what is validated, kept and used later."""
         return cast("nn.Module", self.network.model) if self._supervised else self.network
 
-    def forward(self, images: Tensor, labels: Tensor) -> Losses:
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        partners: Tensor | None = None,
+        shares: Tensor | None = None,
+    ) -> Losses:
         """Losses summed over the batch; the caller divides by the cases of the whole step.
 
         Args:
             images: (B, C, X, Y, Z).
             labels: (B,) class indices.
+            partners: (B,) class indices of the volumes blended in, if any were.
+            shares: (B,) part of each case's own label in its target, 0 to 1; with `partners`.
 
         Returns:
             `total` and `main`, each a scalar, `stage_<n>` for each auxiliary head, and
             `cases`, (B,): each case's share of the total.
         """
+        target = (labels, partners, shares)
         if not self._supervised:
             *_, logits = self.network(images)
-            main = self._loss(logits, labels)
+            main = self._loss(logits, *target)
             return {"total": main.sum(), "main": main.sum().detach(), "cases": main.detach()}
         _, heads, logits = self.network(images)
-        main = self._loss(logits, labels)
-        losses = {f"stage_{stage}": self._loss(head, labels) for stage, head in heads.items()}
+        main = self._loss(logits, *target)
+        losses = {f"stage_{stage}": self._loss(head, *target) for stage, head in heads.items()}
         total = main + self._head_weight * torch.stack([*losses.values()]).sum(0)
         parts = {name: loss.sum().detach() for name, loss in losses.items()}
         return {
@@ -75,14 +92,29 @@ class ClassificationTask(nn.Module):
             "cases": total.detach(),
         }
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(
-            logits.float(),
+    def _loss(
+        self, logits: Tensor, labels: Tensor, partners: Tensor | None, shares: Tensor | None
+    ) -> Tensor:
+        """(B,): each case's loss; of a blend, the blend of the losses of its two labels."""
+        own = self._pure_loss(logits.float(), labels)
+        if partners is None or shares is None:
+            return own
+        return shares * own + (1.0 - shares) * self._pure_loss(logits.float(), partners)
+
+    def _pure_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        entropy = functional.cross_entropy(
+            logits,
             labels,
             weight=self.class_weights,
             label_smoothing=self._smoothing,
             reduction="none",
         )
+        if self._focal_gamma is None:
+            return entropy
+        # From the logarithm, so that 1 - p keeps its digits, and its gradient, where p nears 1.
+        chosen = functional.log_softmax(logits, dim=1).gather(1, labels.unsqueeze(1)).squeeze(1)
+        missing = -torch.expm1(chosen.clamp_max(-1e-7))
+        return missing**self._focal_gamma * entropy
 
 
 def balanced_class_weights(labels: Sequence[int], num_classes: int) -> Tensor:

@@ -1,0 +1,215 @@
+"""Which network describes which case: those of a trained run, or one as it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as tensors_to_bytes
+
+from models3d.contract import VolumeModel
+
+from .build import (
+    build_accelerator,
+    build_manifest,
+    build_network,
+    build_store,
+    check_network,
+)
+from .config import Config
+from .data.cases import Case
+from .data.splits import Folds, make_folds
+from .errors import ConfigError, DataError
+from .inputs import (
+    input_cases,
+    is_override,
+    models_that_saw,
+    open_run,
+    trained_folds,
+    trained_network,
+    with_volumes,
+)
+from .progress import Display, making_bar
+from .run import Member, Run, RunFolder, training_identity
+from .seeds import derived_seed
+from .storage import sha256
+from .training.checkpoint import CheckpointFolder
+
+_ONLY = "network"
+
+
+@dataclass(frozen=True, slots=True)
+class DescribingNetwork:
+    """A network that describes cases.
+
+    Attributes:
+        sha256: Of its weights.
+        seen: Ids of the cases that it was trained on or chosen by.
+        load: Gives it, on the run's device.
+    """
+
+    sha256: str
+    seen: frozenset[str]
+    load: Callable[[], VolumeModel]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSource:
+    """Networks and cases.
+
+    Attributes:
+        run: Configuration, device, cases and contents; has no folder where no run was trained.
+        networks: By name: `fold_0`, ..., `refit`, or `network`.
+        own: The name of the network that describes a case, by case id.
+        tested: The fold that tests a case, by case id; missing where none does.
+        folds: The folds, or None.
+    """
+
+    run: Run
+    networks: dict[str, DescribingNetwork]
+    own: dict[str, str]
+    tested: dict[str, int]
+    folds: Folds | None
+
+
+def from_run(
+    folder: Path, inputs: Sequence[str], display: Display, model: str | None
+) -> FeatureSource:
+    """The networks of a run, and its own cases where `inputs` names none.
+
+    Raises:
+        ConfigError: No run, nothing trained in it, or no network of that name.
+        DataError: A volume is refused, or is not the one that the run was trained with.
+    """
+    overrides = [text for text in inputs if is_override(text)]
+    opened = open_run(folder, display, overrides)
+    trained = trained_folds(opened)
+    paths = [Path(text) for text in inputs if text not in overrides]
+    rooted = any(text.startswith("data.root=") for text in overrides)
+    cases = input_cases(paths, opened.config.data, rooted) if paths else _run_cases(opened)
+    run = with_volumes(opened, cases)
+    if not paths:
+        _check_unchanged(run)
+    members = [Member(fold) for fold in trained]
+    members += [Member(None)] if _has_refit(run) else []
+    networks = {member.name: _trained(run, member) for member in members}
+    if model is not None and model not in networks:
+        raise ConfigError(
+            f"the run has no network {model}",
+            where="--model",
+            remedy=f"it has: {', '.join(networks)}",
+        )
+    tested = _tested(run, trained)
+    own = {name: model or _unseeing(name, networks, tested.get(name)) for name in sorted(run.cases)}
+    return FeatureSource(run, networks, own, tested, run.folds)
+
+
+def _run_cases(run: Run) -> list[Case]:
+    manifest = build_manifest(run.config, run.cache, making_bar(run.display))
+    return [case for case in manifest.cases if case.case_id in run.folds.cases]
+
+
+def _check_unchanged(run: Run) -> None:
+    changed = [
+        name
+        for name, record in sorted(run.folds.cases.items())
+        if record.content is not None and run.contents.get(name) not in (None, record.content)
+    ]
+    missing = sorted(run.folds.cases.keys() - run.cases.keys())
+    if changed or missing:
+        named = ", ".join([*changed, *missing][:5])
+        raise DataError(
+            "the volumes are not those that this run was trained with",
+            why=f"{len(changed)} have other voxels, {len(missing)} are not there: {named}",
+            remedy="restore the files, or name the volumes to describe as INPUT",
+        )
+
+
+def _has_refit(run: Run) -> bool:
+    identity = training_identity(run.config, run.folds)
+    return CheckpointFolder(run.folder.checkpoints(Member(None)), identity).has_best()
+
+
+def _trained(run: Run, member: Member) -> DescribingNetwork:
+    identity = training_identity(run.config, run.folds)
+    digest = CheckpointFolder(run.folder.checkpoints(member), identity).best_sha256()
+    saw = models_that_saw(run.folds)
+    seen = [name for name, content in run.contents.items() if member.fold in saw.get(content, ())]
+    return DescribingNetwork(digest, frozenset(seen), partial(trained_network, run, member))
+
+
+def _tested(run: Run, trained: Sequence[int]) -> dict[str, int]:
+    """By content, so that a volume of the run is known under any name."""
+    folds = {
+        run.folds.cases[case_id].content: number
+        for number in trained
+        for case_id in run.folds.folds[number].test
+    }
+    return {name: folds[content] for name, content in run.contents.items() if content in folds}
+
+
+def _unseeing(case_id: str, networks: dict[str, DescribingNetwork], tested: int | None) -> str:
+    """The network of the fold that tests a case; else one that did not see it; else any."""
+    if tested is not None:
+        return Member(tested).name
+    free = [name for name, network in networks.items() if case_id not in network.seen]
+    refit = Member(None).name
+    return refit if refit in free else next(iter([*free, *networks]))
+
+
+def from_config(
+    config: Config, inputs: Sequence[str], out: Path, display: Display
+) -> FeatureSource:
+    """A network as it starts, random or from a file, and the cases of the configuration.
+
+    Raises:
+        ConfigError: The network cannot be built.
+        DataError: A volume is refused.
+    """
+    check_network(config)
+    folder = RunFolder(out)
+    accelerator = build_accelerator(config.system, config.train.precision)
+    store = build_store(config, folder.cache(config))
+    nobody = Folds(config.cv.scheme, config.seed, (), {}, ())
+    run = Run(config, folder, accelerator, store, {}, {}, nobody, display)
+    if inputs:
+        cases = input_cases([Path(text) for text in inputs], config.data, rooted=False)
+    else:
+        cases = _labelled_or_not(run)
+    run = with_volumes(run, cases)
+    folds = _folds(run)
+    torch.manual_seed(derived_seed(config.seed, "weights"))
+    network = build_network(config.model, max(len(folds.classes) if folds else 0, 2))
+    digest = sha256(tensors_to_bytes({k: v.contiguous() for k, v in network.state_dict().items()}))
+    network = network.to(accelerator.device)
+    only = DescribingNetwork(digest, frozenset(), lambda: network)
+    tested = {
+        name: number
+        for number, fold in enumerate(folds.folds if folds else ())
+        for name in fold.test
+    }
+    run = replace(run, folds=folds or nobody)
+    return FeatureSource(run, {_ONLY: only}, dict.fromkeys(sorted(run.cases), _ONLY), tested, folds)
+
+
+def _labelled_or_not(run: Run) -> list[Case]:
+    manifest = build_manifest(run.config, run.cache, making_bar(run.display), labels_required=False)
+    for line in manifest.notes():
+        run.display.line(line)
+    return list(manifest.cases)
+
+
+def _folds(run: Run) -> Folds | None:
+    """The folds that a run of this configuration would have; none where labels are missing."""
+    cases = list(run.cases.values())
+    if any(case.label is None for case in cases):
+        run.display.line("no folds: not every case has a label")
+        return None
+    try:
+        return make_folds(cases, run.config.cv, run.config.seed)
+    except DataError as error:
+        run.display.line(f"no folds: {error.what}")
+        return None

@@ -1,0 +1,194 @@
+"""What a finished run is opened with: the run itself, and the volumes that a user names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from models3d.contract import VolumeModel
+
+from .build import build_accelerator, build_network, build_store
+from .config import DataConfig
+from .config_file import load_config
+from .data.cases import Case
+from .data.folds_file import read_folds
+from .data.manifest import read_manifest
+from .data.splits import Folds
+from .data.volume_files import VOLUME_SUFFIXES, find_volumes, stem_of
+from .data.volumes import VolumeStore, check_refusals, prepare
+from .errors import ConfigError, DataError
+from .progress import Display
+from .run import Member, Run, RunFolder, training_identity
+from .training.checkpoint import CheckpointFolder
+
+
+def open_run(folder: Path, display: Display, overrides: Sequence[str] = ()) -> Run:
+    """A finished or partly finished run, ready to answer; it has no cases yet.
+
+    Args:
+        folder: The run.
+        display: Where progress is shown.
+        overrides: Settings that differ from the run's.
+
+    Raises:
+        ConfigError: The folder holds no run.
+        StorageError: A file of the run is damaged.
+    """
+    names = RunFolder(folder)
+    if not names.config.is_file() or not names.folds.is_file():
+        raise ConfigError(
+            "this folder holds no run",
+            where=str(folder),
+            why="config.yaml or folds.json is missing",
+            remedy="name the folder that was given to train as --out",
+        )
+    config = load_config(str(names.config), overrides)
+    accelerator: Accelerator = build_accelerator(config.system, config.train.precision)
+    store: VolumeStore = build_store(config, names.cache(config))
+    return Run(config, names, accelerator, store, {}, {}, read_folds(names.folds), display)
+
+
+def trained_folds(run: Run) -> list[int]:
+    """The folds that are finished; says which are not.
+
+    Raises:
+        ConfigError: None is.
+    """
+    count = len(run.folds.folds)
+    trained = [k for k in range(count) if run.folder.fold_predictions(k).is_file()]
+    if not trained:
+        raise ConfigError(
+            "the run has no trained fold yet",
+            where=str(run.folder.path),
+            remedy="finish it: the train command with --resume",
+        )
+    if len(trained) < count:
+        run.display.line(
+            f"only {len(trained)} of {count} folds are trained; the others are left out"
+        )
+    return trained
+
+
+def trained_network(run: Run, member: Member) -> VolumeModel:
+    """A network with the weights that were kept, on the run's device.
+
+    Raises:
+        StorageError: The weights are missing or damaged.
+    """
+    config = run.config.model.model_copy(update={"weights": None})
+    network = build_network(config, len(run.folds.classes))
+    identity = training_identity(run.config, run.folds)
+    best = CheckpointFolder(run.folder.checkpoints(member), identity).best()
+    network.load_state_dict(best.tensors)
+    return network.to(run.accelerator.device)
+
+
+def models_that_saw(folds: Folds) -> dict[str, set[int | None]]:
+    """For each volume of the run, by content, the folds that trained on it or chose by it.
+
+    None stands for the network of all cases.
+    """
+    seen: dict[str, set[int | None]] = {}
+    for record in folds.cases.values():
+        if record.content is not None:
+            seen.setdefault(record.content, set()).add(None)
+    for number, fold in enumerate(folds.folds):
+        for case_id in (*fold.train, *fold.validation):
+            content = folds.cases[case_id].content
+            if content is not None:
+                seen[content].add(number)
+    return seen
+
+
+def is_override(text: str, free: tuple[str, ...] = ("data.", "system.")) -> bool:
+    """Whether an input is a setting; only those that start with `free` may differ from the run.
+
+    Raises:
+        ConfigError: It is a setting that decides what the models are.
+    """
+    key, equals, _ = text.partition("=")
+    if not equals or Path(text).exists():
+        return False
+    if not key.startswith(free):
+        raise ConfigError(
+            f"{key} cannot be changed for a trained run",
+            why="the models were trained with the run's own setting",
+            remedy=f"only these may differ: {', '.join(free)}",
+        )
+    return True
+
+
+def with_volumes(run: Run, cases: Sequence[Case]) -> Run:
+    """The run with these cases, all of them read, checked and cached.
+
+    Raises:
+        DataError: More volumes are refused than `data.max_quarantine` allows.
+    """
+    bar = run.display.bar("reading volumes", len(cases))
+    contents, refused = prepare(run.store, cases, run.config.system.workers, bar.advance)
+    check_refusals(refused, run.config.data.max_quarantine)
+    for item in refused:
+        run.display.line(f"left out: {item.case_id} ({item.file}): {item.code}, {item.reason}")
+    usable = {case.case_id: case for case in cases if case.case_id in contents}
+    return replace(run, cases=usable, contents=contents)
+
+
+def input_cases(inputs: Sequence[Path], data: DataConfig, rooted: bool) -> list[Case]:
+    """Cases of all inputs; a manifest is read under the run's rules about paths.
+
+    `data.root` of the run holds for its own manifest alone: another one has its own root.
+
+    Args:
+        inputs: Volumes, folders of volumes, or manifests (`.csv`, `.tsv`).
+        data: The section `data` of the run.
+        rooted: Whether `data.root` is meant for these inputs, not for the run's own manifest.
+
+    Raises:
+        DataError: An input is missing, holds no volume, or two have one name.
+    """
+    cases: list[Case] = []
+    for path in inputs:
+        if path.suffix.lower() in (".csv", ".tsv"):
+            change = {"source": "manifest", "manifest": str(path)}
+            own = data.manifest is not None and Path(data.manifest).resolve() == path.resolve()
+            root = {} if rooted or own else {"root": None}
+            manifest = data.model_copy(update={**change, **root})
+            cases += read_manifest(manifest, labels_required=False).cases
+        else:
+            cases += [Case(name, name, file) for name, file in _named(_volume_files(path), path)]
+    ids = [case.case_id for case in cases]
+    repeated = sorted({name for name in ids if ids.count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"several inputs have the name {', '.join(repeated[:5])}",
+            remedy="name them apart, or list them in a manifest with a case_id column",
+        )
+    return cases
+
+
+def _named(files: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
+    """Ids from file names; with their folders where names repeat, as in `sub-01/T1.nii.gz`."""
+    names = [stem_of(file.name) for file in files]
+    if len(set(names)) < len(names):
+        parents = [file.parent.relative_to(folder.absolute()).parts for file in files]
+        names = ["_".join([*p, name]) for p, name in zip(parents, names, strict=True)]
+    return list(zip(names, files, strict=True))
+
+
+def _volume_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path.absolute()]
+    if not path.exists():
+        raise DataError("an input is missing", where=str(path), remedy="check its path")
+    files = find_volumes(path)
+    if not files:
+        raise DataError(
+            "there is no volume in this folder",
+            where=str(path),
+            why=f"no file ends in one of {', '.join(VOLUME_SUFFIXES)}",
+            remedy="check the path, or name the files one by one",
+        )
+    return [file.absolute() for file in files]

@@ -1,0 +1,57 @@
+"""The features of every stage of a network, as maps and pooled over space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ..batches import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class StageBatch:
+    """Features of some cases.
+
+    Attributes:
+        indices: (B,) the cases' places in the list that the loader was made from.
+        maps: A (B, C, X', Y', Z') for each stage, raw, on the network's device.
+        pooled: A (B, 3, C) float32 for each stage, on the CPU: mean, maximum, standard deviation.
+    """
+
+    indices: list[int]
+    maps: list[Tensor]
+    pooled: list[Tensor]
+
+
+def stage_batches(
+    network: nn.Module, batches: Iterable[Batch], accelerator: Accelerator
+) -> Iterator[StageBatch]:
+    """Passes cases through a network, batch by batch, as they are asked for.
+
+    Args:
+        network: Returns `(*stages, logits)`; put into evaluation mode.
+        batches: The cases.
+        accelerator: Device and precision.
+    """
+    network.eval()
+    for batch in batches:
+        with torch.inference_mode(), accelerator.autocast():
+            images = batch["image"].to(accelerator.device, non_blocking=True)
+            *maps, _ = network(images)
+            pooled = [pool(stage) for stage in maps]
+        yield StageBatch(batch["index"].tolist(), maps, [part.cpu() for part in pooled])
+
+
+def pool(stage: Tensor) -> Tensor:
+    """(B, 3, C) float32 from a map (B, C, X', Y', Z'): mean, maximum, standard deviation.
+
+    The standard deviation is that of the voxels themselves (divided by their number), so that it
+    is 0, not undefined, where a stage is one voxel wide.
+    """
+    voxels = stage.flatten(2).float()
+    deviation, mean = torch.std_mean(voxels, dim=2, correction=0)
+    return torch.stack([mean, voxels.amax(2), deviation], dim=1)

@@ -1,0 +1,111 @@
+"""The guide is true: every command and every line of Python in it runs, in its order."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.config_file import load_config
+from pipeline.storage import read_table
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+MEDMNIST = Path(os.environ.get("VOLCLASS_DATA", ROOT / "../shared/data")) / "medmnist"
+
+#: What makes a command quick; none of it changes what the command does.
+SMALL = {
+    "poolformer": "model.options={depths: [1,1,1,1], dims: [4,8,8,8]}",
+    "resnet": "model.options={layers: [1,1,1,1], block_inplanes: [4,8,8,8]}",
+}
+QUICK = ("train.epochs=1", "train.batch_size=4", "cv.folds=2", "system.workers=0")
+
+
+def blocks(language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, flags=re.M | re.S)
+    return [block for name, block in fenced if name == language]
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("") for line in block.splitlines() if line.strip()]
+
+
+def quick(words: list[str]) -> list[str]:
+    """The same command on small networks and few epochs."""
+    if "--config" not in words or words[1].startswith("benchmarks/"):
+        return words
+    kind = "resnet" if any("resnet" in word for word in words) else "poolformer"
+    return [*words, *QUICK, SMALL[kind]]
+
+
+@pytest.fixture
+def workplace(
+    tmp_path: Path, make_volumes: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder as the guide supposes it: scans in class folders, and some new ones."""
+    source = make_volumes(make_folder(tmp_path / "source"), patients=8, side=16)
+    for row in read_table(source):
+        name = row["image"].removeprefix("images/")
+        target = make_folder(tmp_path / "scans" / row["label"]) / f"{row['patient_id']}_{name[-8:]}"
+        shutil.copy(source.parent / row["image"], target)
+    shutil.copytree(source.parent / "images", tmp_path / "new_scans")
+    shutil.rmtree(source.parent)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def test_every_command_of_the_guide_runs(workplace: Path) -> None:
+    if MEDMNIST.is_dir():
+        (workplace / "medmnist").symlink_to(MEDMNIST.resolve())
+    seen = set()
+    for command in commands():
+        program, verb, *words = shlex.split(command)
+        assert program == "volclass"
+        seen.add(verb)
+        if "benchmarks/adrenalmnist3d" in words:
+            assert load_config(words[1], [words[2]]).data.name == "adrenalmnist3d"
+            if not MEDMNIST.is_dir():
+                continue
+            words.append("--dry-run")
+        done = CliRunner().invoke(app, [verb, *quick(words)])
+        assert done.exit_code == 0, f"{command}\n{done.output}"
+    assert seen == {"init", "train", "split", "models", "predict", "features", "probe"}
+    for name in ("predictions.csv", "predictions_refit.csv", "again.csv"):
+        assert len(read_table(workplace / name)) == 16
+    for name in ("runs/first/report", "runs/resnet/report", "runs/first_probe"):
+        assert (workplace / name / "index.html").is_file()
+    (block,) = blocks("python")
+    done_python = subprocess.run(
+        [sys.executable, "-c", block], capture_output=True, text=True, check=True, cwd=workplace
+    )
+    assert done_python.stdout == "16 cases, 8 channels\n"
+
+
+def test_a_second_start_with_resume_goes_on(workplace: Path) -> None:
+    words = ["--config", "work/config.yaml", "--out", "runs/first"]
+    for verb, more in (("init", None), ("train", []), ("train", ["--resume"])):
+        arguments = ["scans/", "--out", "work/"] if more is None else quick(words) + more
+        done = CliRunner().invoke(app, [verb, *arguments])
+        assert done.exit_code == 0, done.output
+
+
+def test_the_endings_in_the_guide_are_those_that_are_found() -> None:
+    from pipeline.data.volume_files import VOLUME_SUFFIXES
+
+    (sentence,) = re.findall(r"finds the volumes \((.*?)\)", GUIDE, flags=re.S)
+    named = set(re.findall(r"`(\.[a-z.]+)`", sentence))
+    assert named == {*VOLUME_SUFFIXES, ".img"} - {".hdr.gz"}
