@@ -194,7 +194,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Writes named arrays as .npz, complete or not at all; objects, which need pickle, never.
+    """Writes named arrays of numbers or text as .npz, complete or not at all.
 
     Raises:
         StorageError: The file cannot be written.
@@ -206,7 +206,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Reads an .npz of plain arrays; one that holds objects is refused, nothing is unpickled.
+    """Reads an .npz of numbers and text; one that holds Python objects is refused.
 
     Raises:
         StorageError: The file is missing, damaged, or no such archive.

@@ -202,10 +202,10 @@ class Package(types.ModuleType):
         if isinstance(self.npz, bytes):
             (Path(root) / f"{NAME}.npz").write_bytes(self.npz)
             return
-        try:
-            raise self.npz
-        except BaseException:
-            raise RuntimeError("Automatic download failed!")  # noqa: B904
+        failure = RuntimeError("Automatic download failed!")
+        # As the package does: whatever happened stands behind its own error.
+        failure.__context__ = self.npz
+        raise failure
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, npz: bytes | BaseException) -> Package:
