@@ -24,7 +24,8 @@ from .data.dataset import VolumeDataset
 from .data.manifest import Manifest, read_manifest
 from .data.memory import MemoryCache
 from .data.order import TrainingOrder
-from .data.sources.medmnist import medmnist_note, write_medmnist
+from .data.sources.medmnist import write_medmnist
+from .data.sources.medmnist_sets import medmnist_note
 from .data.sources.phantoms import write_phantoms
 from .data.transforms import preprocessing_key
 from .data.volumes import VolumeStore

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
-import random
-import resource
-import shutil
 import tempfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,108 +15,28 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from volume_makers import (
+    AFFINE,
+    ITK_NAMES,
+    LPS,
+    Affine,
+    copy_of,
+    refusal,
+    values_of,
+    write_all,
+)
 
 from pipeline.config import PreprocessConfig
-from pipeline.data.cache import VolumeCache, stamp_of
+from pipeline.data.cache import VolumeCache
 from pipeline.data.cases import Case
 from pipeline.data.formats.dispatch import companions, read_volume
 from pipeline.data.transforms import preprocessing_key
-from pipeline.data.volume import VolumeError, voxels_of
+from pipeline.data.volume import voxels_of
 from pipeline.data.volumes import VolumeStore, check_refusals, prepare
-from pipeline.errors import DataError, StorageError
+from pipeline.errors import DataError
 
 nib: Any = nibabel  # has no types for what is used here
 sitk: Any = SimpleITK  # has no types
-Values = NDArray[np.generic]
-Affine = NDArray[np.float64]
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-AFFINE = np.array([[0, -2.0, 0, 30], [1.5, 0, 0, -20], [0, 0, 3, 7], [0, 0, 0, 1]])
-MGH_TYPES = ("u1", "i2", "u2", "i4", "f4")
-
-
-def values_of(dtype: str = "i2", shape: tuple[int, ...] = (6, 5, 4), seed: int = 0) -> Values:
-    values = np.random.default_rng(seed).integers(0, 120, shape).astype(dtype)
-    values.flat[:2] = (121, 122)  # never constant
-    return values
-
-
-def itk_image(values: Values, affine: Affine) -> Any:  # noqa: ANN401  # SimpleITK has no types
-    image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
-    lps = LPS @ affine
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    return image
-
-
-def nrrd_in(space: str, values: Values, affine: Affine) -> bytes:
-    """An attached file in one of the three spaces of a patient, written by hand."""
-    letters = dict(zip("RLAPIS", (1, -1, 1, -1, -1, 1), strict=True))
-    signs = [letters[word[0].upper()] for word in space.split("-")]
-    own = np.diag([*signs, 1]) @ affine
-    vectors = [f"({','.join(repr(float(x)) for x in column)})" for column in own[:3].T]
-    type_name = {"u": "uint", "i": "int"}.get(values.dtype.kind, "") + str(8 * values.itemsize)
-    header = [
-        "NRRD0005",
-        "# by hand",
-        f"type: {({'f4': 'float', 'f8': 'double'}).get(values.dtype.str[1:], type_name)}",
-        "dimension: 3",
-        f"space: {space}",
-        f"sizes: {' '.join(str(size) for size in values.shape)}",
-        f"space directions: {' '.join(vectors[:3])}",
-        "endian: big",
-        "encoding: raw",
-        "owner:=nobody: at all",
-        f"space origin: {vectors[3]}",
-    ]
-    data = values.astype(values.dtype.newbyteorder(">")).tobytes(order="F")
-    return "\n".join([*header, "", ""]).encode() + data
-
-
-def write_all(folder: Path, values: Values, affine: Affine) -> dict[str, Path]:
-    """The volume in every format: what a user names, by the name of the format."""
-    files = {}
-
-    def add(name: str, file: str, save: Callable[[str], object]) -> None:
-        (folder / name).mkdir()
-        files[name] = folder / name / file
-        save(str(files[name]))
-
-    nifti = nib.Nifti1Image(values, affine, dtype=values.dtype)
-    pair = nib.Nifti1Pair(values, affine, dtype=values.dtype)
-    image = itk_image(values, affine)
-    add("nii", "a.nii", lambda file: nib.save(nifti, file))
-    add("nii.gz", "a.nii.gz", lambda file: nib.save(nifti, file))
-    add("pair", "a.hdr", lambda file: nib.save(pair, file))
-    add("pair.gz", "a.hdr.gz", lambda file: nib.save(pair, file))
-    for name in ("nrrd", "nhdr", "mha", "mhd"):
-        add(name, f"a.{name}", lambda file: sitk.WriteImage(image, file))
-        add(f"{name} packed", f"a.{name}", lambda file: sitk.WriteImage(image, file, True))
-    for space in ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior"):
-        content = nrrd_in(space, values, affine)
-        add(space, "a.nrrd", lambda file, content=content: Path(file).write_bytes(content))  # type: ignore[misc]
-    if values.dtype.str[1:] in MGH_TYPES:
-        mgh = nib.MGHImage(values, affine)
-        add("mgh", "a.mgh", lambda file: nib.save(mgh, file))
-        add("mgz", "a.mgz", lambda file: nib.save(mgh, file))
-    return files
-
-
-def refusal(path: Path, **options: int) -> VolumeError:
-    with pytest.raises(VolumeError) as caught:
-        read_volume(path, **options)
-    assert caught.value.file == path
-    assert caught.value.remedy
-    return caught.value
-
-
-def outcome(path: Path) -> str:
-    """Content of a volume, or the code for which it is refused; never another exception."""
-    try:
-        return read_volume(path).content
-    except VolumeError as error:
-        return error.code
 
 
 @st.composite
@@ -139,6 +53,11 @@ def affines(draw: st.DrawFn) -> tuple[Affine, bool]:
     spacing = np.array(draw(st.tuples(*[eighths] * 3)))
     offset = [number / 8 for number in draw(st.tuples(*[st.integers(-800, 800)] * 3))]
     return nib.affines.from_matvec(turn @ axes * np.array(signs) * spacing, offset), not oblique
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return write_all(tmp_path_factory.mktemp("written"), values_of(), AFFINE)
 
 
 @given(
@@ -165,21 +84,6 @@ def test_every_format_gives_one_content(
             assert volume.content == reference.content or not exact, name
             assert volume.voxels.dtype == np.float32
             assert not volume.findings, name
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return write_all(tmp_path_factory.mktemp("written"), values_of(), AFFINE)
-
-
-DETACHABLE = ("nrrd", "nhdr", "mha", "mhd")
-ITK_NAMES = (*DETACHABLE, *(f"{name} packed" for name in DETACHABLE), "left-anterior-superior")
-NAMES = ("nii", "nii.gz", "pair", "pair.gz", "mgh", "mgz", *ITK_NAMES)
-
-
-def copy_of(written: dict[str, Path], name: str, folder: Path) -> Path:
-    shutil.copytree(written[name].parent, folder, dirs_exist_ok=True)
-    return folder / written[name].name
 
 
 @pytest.mark.parametrize("name", ["nii", "nii.gz", "pair", *ITK_NAMES])
@@ -327,27 +231,6 @@ def test_things_that_are_no_files_are_never_opened(tmp_path: Path) -> None:
     assert companions(tmp_path / ("x" * 300 + ".img")) == ()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_budget_is_kept(written: dict[str, Path], name: str) -> None:
-    assert refusal(written[name], budget=400).code == "E_BUDGET"
-
-
-def test_bombs_are_refused_before_they_fill_the_memory(
-    written: dict[str, Path], tmp_path: Path
-) -> None:
-    zeros = bytes(64 << 20)
-    bombs = {"a.mgz": gzip.compress(written["mgh"].read_bytes() + zeros)}
-    for name, pack in (("nrrd packed", gzip.compress), ("mha packed", zlib.compress)):
-        content = written[name].read_bytes()
-        end = content.index(b"\n\n") + 2 if name[0] == "n" else content.index(b"LOCAL") + 6
-        bombs[f"a.{name[:4]}"] = content[:end] + pack(zeros)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for name, content in bombs.items():
-        (tmp_path / name).write_bytes(content)
-        assert refusal(tmp_path / name, budget=16 << 20).code == "E_BUDGET"
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
-
-
 BAD_VALUES: list[tuple[str, float]] = [
     ("E_NONFINITE", float("nan")),
     ("E_NONFINITE", float("inf")),
@@ -410,96 +293,3 @@ def test_volumes_with_several_channels_are_listed_in_one_message(tmp_path: Path)
     for path in colours:
         assert f"({path.name}): E_CHANNELS, it has 3 channels" in str(caught.value)
     assert "write one channel" in str(caught.value)
-
-
-def cut_or_flipped(content: bytes, generator: random.Random, cut: bool) -> bytes:
-    if cut:
-        return content[: generator.randrange(len(content))]
-    changed = bytearray(content)
-    # Headers are small: half of the changes shall be there.
-    end = generator.choice((min(700, len(changed)), len(changed)))
-    for _ in range(generator.randint(1, 4)):
-        changed[generator.randrange(end)] = generator.randrange(256)
-    return bytes(changed)
-
-
-@given(name=st.sampled_from(NAMES), seed=st.integers(0, 10**9), cut=st.booleans())
-@settings(max_examples=400, deadline=None)
-def test_damage_gives_a_volume_or_a_refusal(
-    written: dict[str, Path], name: str, seed: int, cut: bool
-) -> None:
-    generator = random.Random(seed)
-    whole = read_volume(written[name]).content
-    with tempfile.TemporaryDirectory() as folder:
-        path = copy_of(written, name, Path(folder))
-        victim = generator.choice(sorted(path.parent.iterdir()))
-        victim.write_bytes(cut_or_flipped(victim.read_bytes(), generator, cut))
-        companions(path)
-        found = outcome(path)
-    if cut:  # what follows the voxels, or the end of the last line, is no loss
-        assert found.startswith("E_") or found == whole
-
-
-@pytest.mark.parametrize("name", ["nii.gz", "mgz", "nrrd packed", "mha packed", "mhd packed"])
-def test_every_flipped_bit_of_compressed_voxels_is_detected(
-    written: dict[str, Path], name: str, tmp_path: Path
-) -> None:
-    path = copy_of(written, name, tmp_path)
-    victim = next((file for file in tmp_path.iterdir() if file.suffix == ".zraw"), path)
-    content = bytearray(victim.read_bytes())
-    start = {"nii.gz": 10, "mgz": 10, "mhd packed": 0}.get(name)
-    if start is None:  # gzip has ten bytes that hold no voxels and that no checksum covers
-        start = content.index(b"\n\n") + 12 if b"NRRD" in content else content.index(b"LOCAL") + 6
-    generator = random.Random(0)
-    for _ in range(60):
-        place, bit = generator.randrange(start, len(content)), 1 << generator.randrange(8)
-        content[place] ^= bit
-        victim.write_bytes(content)
-        assert refusal(path).code in ("E_CRC", "E_TRUNCATED")
-        content[place] ^= bit
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_stamps_cover_every_file_of_a_volume(
-    written: dict[str, Path], name: str, tmp_path: Path
-) -> None:
-    path = copy_of(written, name, tmp_path)
-    before = stamp_of(path)
-    files = sorted(tmp_path.iterdir())
-    assert len(before) == len(files) + 1
-    assert json.loads(json.dumps(before)) == before
-    for file in files:
-        os.utime(file, ns=(1, 1))
-        changed = stamp_of(path)
-        assert changed != before
-        before = changed
-    for file in files:
-        if file != path:
-            file.unlink()
-            assert stamp_of(path) != before
-    path.unlink()
-    with pytest.raises(StorageError, match="vanished"):
-        stamp_of(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "voxels"), [("mhd", "a.raw"), ("nhdr", "a.raw"), ("pair", "a.img")]
-)
-def test_changed_voxels_of_a_detached_header_are_noticed(
-    written: dict[str, Path], name: str, voxels: str, tmp_path: Path
-) -> None:
-    path = copy_of(written, name, tmp_path / "data")
-    config = PreprocessConfig(spacing=None, size=(8, 8, 8), crop="none")
-    store = VolumeStore(config, VolumeCache(tmp_path / "cache", preprocessing_key(config)))
-    case = Case("a", "a", path)
-    first = store.inspect(case)
-    assert store.has(case)
-    content = bytearray((path.parent / voxels).read_bytes())
-    content[0] ^= 1
-    (path.parent / voxels).write_bytes(content)
-    os.utime(path.parent / voxels, ns=(1, 1))
-    assert not store.has(case)
-    assert isinstance(store.inspect(case), str)
-    assert store.inspect(case) != first
-    (path.parent / voxels).unlink()
-    assert getattr(store.inspect(case), "code", None) == "E_RAW_MISSING"

@@ -19,15 +19,8 @@ from pipeline.config import DataConfig, MedmnistName
 from pipeline.config_file import load_config
 from pipeline.data.formats.nifti import read_nifti
 from pipeline.data.manifest import read_manifest
-from pipeline.data.sources.medmnist import (
-    COLUMNS,
-    SETS,
-    SPLITS,
-    MedmnistSet,
-    file_name,
-    medmnist_note,
-    write_medmnist,
-)
+from pipeline.data.sources.medmnist import COLUMNS, SPLITS, write_medmnist
+from pipeline.data.sources.medmnist_sets import SETS, MedmnistSet, file_name, medmnist_note
 from pipeline.errors import ConfigError, DataError
 from pipeline.storage import read_table
 
