@@ -15,6 +15,15 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from pipeline.config import PreprocessConfig
+from pipeline.data.cache import VolumeCache
+from pipeline.data.cases import Case
+from pipeline.data.formats.dispatch import companions, read_volume
+from pipeline.data.transforms import preprocessing_key
+from pipeline.data.volume import voxels_of
+from pipeline.data.volumes import VolumeStore, check_refusals, prepare
+from pipeline.errors import DataError
 from volume_makers import (
     AFFINE,
     ITK_NAMES,
@@ -25,15 +34,6 @@ from volume_makers import (
     values_of,
     write_all,
 )
-
-from pipeline.config import PreprocessConfig
-from pipeline.data.cache import VolumeCache
-from pipeline.data.cases import Case
-from pipeline.data.formats.dispatch import companions, read_volume
-from pipeline.data.transforms import preprocessing_key
-from pipeline.data.volume import voxels_of
-from pipeline.data.volumes import VolumeStore, check_refusals, prepare
-from pipeline.errors import DataError
 
 nib: Any = nibabel  # has no types for what is used here
 sitk: Any = SimpleITK  # has no types

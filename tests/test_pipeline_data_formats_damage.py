@@ -17,6 +17,14 @@ import pytest
 import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from pipeline.config import PreprocessConfig
+from pipeline.data.cache import VolumeCache, stamp_of
+from pipeline.data.cases import Case
+from pipeline.data.formats.dispatch import companions, read_volume
+from pipeline.data.transforms import preprocessing_key
+from pipeline.data.volumes import VolumeStore
+from pipeline.errors import StorageError
 from volume_makers import (
     AFFINE,
     NAMES,
@@ -26,14 +34,6 @@ from volume_makers import (
     values_of,
     write_all,
 )
-
-from pipeline.config import PreprocessConfig
-from pipeline.data.cache import VolumeCache, stamp_of
-from pipeline.data.cases import Case
-from pipeline.data.formats.dispatch import companions, read_volume
-from pipeline.data.transforms import preprocessing_key
-from pipeline.data.volumes import VolumeStore
-from pipeline.errors import StorageError
 
 nib: Any = nibabel  # has no types for what is used here
 sitk: Any = SimpleITK  # has no types
