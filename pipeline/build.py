@@ -267,7 +267,9 @@ def build_views(config: Config) -> list[View]:
         case "flips":
             return symmetries([])
         case "symmetries":
-            return symmetries(quarter_turn_planes(config.preprocess))
+            # Unknown spacings may differ, and with them what a turn would exchange.
+            known = config.preprocess.spacing is not None
+            return symmetries(quarter_turn_planes(config.preprocess) if known else [])
 
 
 def describe_models(pattern: str) -> list[str]:

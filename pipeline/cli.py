@@ -139,10 +139,16 @@ def features(
         typer.echo(f"{len(done.table.case_ids)} cases, stages of {stages} channels: {out}")
         if done.training is not None:
             typer.echo(f"training parts by each fold's network, for the probe: {done.training}")
+        if done.table.origin.start == "file":
+            typer.echo(
+                "note: the weights come from a file; if it was trained on any of these cases, "
+                "whatever is found in their features is too good.",
+                err=True,
+            )
         if any(done.table.seen):
             typer.echo(
                 f"warning: {sum(done.table.seen)} cases are described by a network that was "
-                "trained on them; the column seen marks them.",
+                "trained on them, or on their patients; the column seen marks them.",
                 err=True,
             )
 

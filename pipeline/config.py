@@ -147,7 +147,7 @@ class AugmentConfig(Section):
     """Each volume is blended with another of its batch, the share drawn from Beta(a, a); 0: off."""
     test_time: Literal["none", "flips", "symmetries"] = "none"
     """Views whose logits are averaged in validation, test and prediction: 8 flips, or with the
-    turns that the grid allows up to 48."""
+    turns that size and spacing allow (none where `preprocess.spacing` is null) up to 48."""
 
 
 class StemConfig(Section):

@@ -21,7 +21,7 @@ from .build import (
 from .config import Config
 from .data.folds_file import check_folds, read_folds
 from .data.splits import Fold, Folds, make_folds
-from .data.volumes import check_contents, check_refusals, prepare
+from .data.volumes import check_contents, check_refusals, doubts, prepare
 from .errors import ConfigError
 from .forecast import forecast
 from .predict import predict_test_fold
@@ -83,7 +83,12 @@ def cross_validate(
             return None
         started = time.monotonic()
         try:
-            _train_folds(_read_volumes(opened, stop), numbers, stop)
+            run = _read_volumes(opened, stop)
+            _train_folds(run, numbers, stop)
+            if first:
+                # Before the refit: it changes no figure, and may still be stopped.
+                write_report(folder.path)
+            _refit(run, stop)
         finally:
             if first and folder.environment.is_file():
                 note_seconds(folder, time.monotonic() - started)
@@ -148,8 +153,10 @@ def _check_shares(run: Run) -> None:
     processes = run.accelerator.num_processes
     if check_network(run.config).has_batch_norm:
         processes *= 2
-    for fold in run.folds.folds:
-        order = build_order(run.config.train, [0] * len(fold.train), seed=0)
+    taught = [len(fold.train) for fold in run.folds.folds]
+    taught += [len(run.folds.cases)] if run.config.cv.refit else []
+    for count in taught:
+        order = build_order(run.config.train, [0] * count, seed=0)
         smallest = min(len(batch) for step in order.epoch(0) for batch in step.batches)
         if smallest < processes:
             raise ConfigError(
@@ -189,12 +196,16 @@ def _read_volumes(opened: _Opened, stop: StopRequest) -> Run:
         contents, refused = prepare(run.store, cases, run.config.system.workers, advance)
     check_refusals(refused, run.config.data.max_quarantine)
     check_contents(cases, contents)
+    doubtful = doubts(run.store, [case for case in cases if case.case_id in contents])
+    for code, text in doubtful.items():
+        run.display.line(f"doubtful: {code} in {text}")
     if run.config.system.cache == "disk":
         kept = size(folder_bytes(run.cache))
         run.display.line(f"cache of preprocessed volumes: {kept} in {run.cache.name}")
     run = _without(run, contents, {item.case_id for item in refused}, frozen=opened.frozen)
     if run.accelerator.is_main_process:
-        write_start(run, refused, opened.notes)
+        told = "; ".join(f"{code} in {text}" for code, text in doubtful.items())
+        write_start(run, refused, {**opened.notes, "doubtful": told})
     run.accelerator.wait_for_everyone()
     return run
 
@@ -242,10 +253,6 @@ def _train_folds(run: Run, numbers: list[int], stop: StopRequest) -> None:
             raise stop.error()
     if run.accelerator.is_main_process:
         _gather_predictions(run)
-    if run.config.cv.refit and all(
-        run.folder.fold_predictions(number).is_file() for number in range(len(run.folds.folds))
-    ):
-        _refit(run, stop)
 
 
 def _train(
@@ -260,12 +267,17 @@ def _train(
 def _refit(run: Run, stop: StopRequest) -> None:
     """Trains on all cases, for as long as the folds' best networks were trained on average.
 
-    Nothing is left to judge the weights by, so the epoch cannot be chosen any more: it is taken
-    from the folds, on the same course of the learning rate.
+    Where it is asked for, and all folds are finished. Nothing is left to judge the weights by, so
+    the epoch cannot be chosen any more: it is taken from the folds, on the same course of the
+    learning rate.
     """
+    numbers = range(len(run.folds.folds))
+    finished = all(run.folder.fold_predictions(number).is_file() for number in numbers)
+    if not (run.config.cv.refit and finished):
+        return
     best = [
         max(int(row["epoch"]) for row in read_table(run.folder.log(member)) if row["best"] == "1")
-        for number in range(len(run.folds.folds))
+        for number in numbers
         for member in run.members(number)
     ]
     epochs = round(sum(best) / len(best))

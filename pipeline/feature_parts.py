@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from .errors import StorageError
 from .feature_table import Block, block_names
-from .storage import read_arrays, read_json, remove, remove_folder, write_arrays, write_json
+from .storage import (
+    make_folder,
+    read_arrays,
+    read_json,
+    remove,
+    remove_folder,
+    write_arrays,
+    write_json,
+)
 
 _IDENTITY = "identity.json"
 
@@ -31,7 +39,8 @@ class PartsFolder:
     stages: int
 
     def open(self) -> bool:
-        """Empties the folder unless it is of this identity; whether it was."""
+        """Makes the folder, empty unless it is of this identity; whether it was."""
+        make_folder(self.path, mode=0o700)
         try:
             known = read_json(self.path / _IDENTITY) == self.identity
         except StorageError:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import save as tensors_to_bytes
@@ -21,7 +22,9 @@ from .build import (
 )
 from .config import Config
 from .data.cases import Case
+from .data.folds_file import check_folds
 from .data.splits import Folds, make_folds
+from .data.volume import voxels_of
 from .errors import ConfigError, DataError
 from .inputs import (
     input_cases,
@@ -47,7 +50,7 @@ class DescribingNetwork:
 
     Attributes:
         sha256: Of its weights.
-        seen: Ids of the cases that it was trained on or chosen by.
+        seen: Ids of the cases that it was trained on or chosen by, or whose patient it was.
         load: Gives it, on the run's device.
     """
 
@@ -66,6 +69,7 @@ class FeatureSource:
         own: The name of the network that describes a case, by case id.
         tested: The fold that tests a case, by case id; missing where none does.
         folds: The folds, or None.
+        start: Where the weights come from.
     """
 
     run: Run
@@ -73,6 +77,7 @@ class FeatureSource:
     own: dict[str, str]
     tested: dict[str, int]
     folds: Folds | None
+    start: Literal["run", "random", "file"]
 
 
 def from_run(
@@ -89,27 +94,35 @@ def from_run(
     trained = trained_folds(opened)
     paths = [Path(text) for text in inputs if text not in overrides]
     rooted = any(text.startswith("data.root=") for text in overrides)
+    members = [Member(fold) for fold in trained]
+    members += [Member(None)] if _has_refit(opened) else []
+    networks_there = [member.name for member in members]
+    if model is not None and model not in networks_there:
+        raise ConfigError(
+            f"the run has no network {model}",
+            where="--model",
+            remedy=f"it has: {', '.join(networks_there)}",
+        )
+    if opened.config.train.seeds > 1:
+        display.line("of several seeds, the first network of each fold describes the cases")
     cases = input_cases(paths, opened.config.data, rooted) if paths else _run_cases(opened)
     run = with_volumes(opened, cases)
     if not paths:
         _check_unchanged(run)
-    members = [Member(fold) for fold in trained]
-    members += [Member(None)] if _has_refit(run) else []
     networks = {member.name: _trained(run, member) for member in members}
-    if model is not None and model not in networks:
-        raise ConfigError(
-            f"the run has no network {model}",
-            where="--model",
-            remedy=f"it has: {', '.join(networks)}",
-        )
     tested = _tested(run, trained)
     own = {name: model or _unseeing(name, networks, tested.get(name)) for name in sorted(run.cases)}
-    return FeatureSource(run, networks, own, tested, run.folds)
+    return FeatureSource(run, networks, own, tested, run.folds, "run")
 
 
 def _run_cases(run: Run) -> list[Case]:
+    """The cases of the run, as its manifest has them now; labels and patients must be the same."""
     manifest = build_manifest(run.config, run.cache, making_bar(run.display))
-    return [case for case in manifest.cases if case.case_id in run.folds.cases]
+    cases = [case for case in manifest.cases if case.case_id in run.folds.cases]
+    check_folds(run.folds, cases)
+    if more := len(manifest.cases) - len(cases):
+        run.display.line(f"not described: {more} cases of the manifest that the run did not use")
+    return cases
 
 
 def _check_unchanged(run: Run) -> None:
@@ -137,18 +150,27 @@ def _trained(run: Run, member: Member) -> DescribingNetwork:
     identity = training_identity(run.config, run.folds)
     digest = CheckpointFolder(run.folder.checkpoints(member), identity).best_sha256()
     saw = models_that_saw(run.folds)
-    seen = [name for name, content in run.contents.items() if member.fold in saw.get(content, ())]
+    taught = run.taught(member)
+    if member.fold is not None:
+        taught += run.folds.folds[member.fold].validation
+    patients = {run.folds.cases[case_id].patient_id for case_id in taught}
+    seen = [
+        name
+        for name, content in run.contents.items()
+        if member.fold in saw.get(voxels_of(content), ()) or run.cases[name].patient_id in patients
+    ]
     return DescribingNetwork(digest, frozenset(seen), partial(trained_network, run, member))
 
 
 def _tested(run: Run, trained: Sequence[int]) -> dict[str, int]:
-    """By content, so that a volume of the run is known under any name."""
+    """By voxels, so that a volume of the run is known under any name and header."""
     folds = {
-        run.folds.cases[case_id].content: number
+        voxels_of(run.folds.cases[case_id].content or ""): number
         for number in trained
         for case_id in run.folds.folds[number].test
     }
-    return {name: folds[content] for name, content in run.contents.items() if content in folds}
+    known = {name: voxels_of(content) for name, content in run.contents.items()}
+    return {name: folds[voxels] for name, voxels in known.items() if voxels in folds}
 
 
 def _unseeing(case_id: str, networks: dict[str, DescribingNetwork], tested: int | None) -> str:
@@ -192,7 +214,9 @@ def from_config(
         for name in fold.test
     }
     run = replace(run, folds=folds or nobody)
-    return FeatureSource(run, {_ONLY: only}, dict.fromkeys(sorted(run.cases), _ONLY), tested, folds)
+    start: Literal["random", "file"] = "random" if config.model.weights is None else "file"
+    own = dict.fromkeys(sorted(run.cases), _ONLY)
+    return FeatureSource(run, {_ONLY: only}, own, tested, folds, start)
 
 
 def _labelled_or_not(run: Run) -> list[Case]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,9 @@ class Origin:
 
     Attributes:
         network: Name of the network.
+        settings: SHA-256 of all settings of the network, and of the precision it ran in.
+        start: `run` for trained networks of a run, `random` for one as it was drawn, `file` for
+            weights of a file, of which nobody knows what they have seen.
         channels: Channels of each stage.
         weights: SHA-256 of the weights, by model: `fold_0`, ..., `refit`, or `network` for one
             that no run trained.
@@ -42,6 +45,8 @@ class Origin:
     """
 
     network: str
+    settings: str
+    start: Literal["run", "random", "file"]
     channels: tuple[int, ...]
     weights: dict[str, str]
     preprocessing: str

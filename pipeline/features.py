@@ -23,6 +23,7 @@ from .data.cases import Case
 from .data.dataset import evaluation_batches
 from .data.transforms import preprocessing_key
 from .errors import ConfigError
+from .feature_maps import MapsFolder
 from .feature_parts import PartsFolder
 from .feature_sources import FeatureSource, from_config, from_run
 from .feature_table import (
@@ -36,7 +37,7 @@ from .feature_table import (
     write_features,
 )
 from .progress import Bar, Display
-from .storage import check_writable, locked, make_folder, safe_name, sha256, write_arrays
+from .storage import check_writable, locked, remove_partial, sha256
 from .training.stages import StageBatch, stage_batches
 
 _PART_CASES = 64
@@ -82,10 +83,10 @@ def extract(
         display: Where progress is shown.
         model: Describe all cases by this network of the run (`fold_0`, ..., `refit`), not each by
             the one that did not see it.
-        maps: Folder for the whole maps of every stage, an `.npz` a case.
+        maps: Folder for the whole maps of every stage: a folder a network, an `.npz` a case.
 
     Raises:
-        ConfigError: No run, no such network, or `out` holds features of another origin.
+        ConfigError: No run, no such network, or `out` or `maps` holds features of another origin.
         DataError: A volume is refused, or is not the one that the run was trained with.
         StorageError: A file cannot be written.
     """
@@ -97,21 +98,40 @@ def extract(
         found = from_config(source, inputs, out, display)
     if found.run.accelerator.num_processes > 1:
         raise ConfigError("features are extracted by one process", remedy="start a single one")
-    own = list(found.own.items())
-    taught = _training_rows(found)
     origin = _origin(found)
-    finished = _finished(out, own, taught, origin)
-    if finished is not None and maps is None:
-        display.line(f"{out.name} is complete already")
-        return finished
-    blocks = _extracted(found, origin, out, [*own, *taught], maps)
-    if taught:
-        write_features(training_path(out), _table(found, origin, taught, blocks))
-    # Last: where this file is, all of them are.
-    table = _table(found, origin, own, blocks)
+    kept = None if maps is None else MapsFolder(maps, origin)
+    with locked(out.parent, f".{out.name}.lock", "file of features"):
+        remove_partial(out.parent, f".{out.name}.*.partial")
+        if kept is not None:
+            kept.open()
+        done = _written(found, origin, out, kept)
+        _parts(out, origin).close()
+    return done
+
+
+def _written(
+    source: FeatureSource, origin: Origin, out: Path, maps: MapsFolder | None
+) -> Extracted:
+    """Both tables, from what is there already and from the networks."""
+    own, taught = list(source.own.items()), _training_rows(source)
+    beside = training_path(out) if taught else None
+    blocks = _finished(out, own, origin)
+    more = _finished(beside, taught, origin) if blocks is not None and beside else {}
+    if blocks is None or more is None or not _mapped(maps, own):
+        blocks = _extracted(source, origin, out, [*own, *taught], maps)
+    else:
+        source.run.display.line(f"{out.name} has all features already")
+        blocks |= more
+    if beside is not None:
+        write_features(beside, _table(source, origin, taught, blocks))
+    # Last: where this file is, all of them are. Labels and folds are always those of today.
+    table = _table(source, origin, own, blocks)
     write_features(out, table)
-    _parts(out, origin).close()
-    return Extracted(out, training_path(out) if taught else None, table)
+    return Extracted(out, beside, table)
+
+
+def _mapped(maps: MapsFolder | None, own: Sequence[Row]) -> bool:
+    return maps is None or all(maps.has(name, [case_id]) for case_id, name in own)
 
 
 def _training_rows(source: FeatureSource) -> list[Row]:
@@ -128,8 +148,12 @@ def _origin(source: FeatureSource) -> Origin:
         plain = run.config.model.model_copy(update={"weights": None})
         channels = build_network(plain, 2).feature_info.channels()
     folds = source.folds
+    # Where the weights lie decides nothing; what they are, their hash says.
+    settings = [plain.model_dump_json(), run.config.train.precision]
     return Origin(
         network=run.config.model.name,
+        settings=sha256(json.dumps(settings).encode()),
+        start=source.start,
         channels=tuple(channels),
         weights={name: source.networks[name].sha256 for name in sorted(set(source.own.values()))},
         preprocessing=sha256(preprocessing_key(run.config.preprocess).encode()),
@@ -141,33 +165,29 @@ def _origin(source: FeatureSource) -> Origin:
     )
 
 
-def _finished(
-    out: Path, own: Sequence[Row], taught: Sequence[Row], origin: Origin
-) -> Extracted | None:
-    """What an earlier call wrote, if it is what this one would write.
+def _finished(path: Path, rows: Sequence[Row], origin: Origin) -> dict[Row, list[Block]] | None:
+    """The blocks of a file that holds exactly these rows; None where there is none.
 
     Raises:
         ConfigError: The file holds other features.
+        DataError: It is no file of features.
+        StorageError: It is damaged.
     """
-    if not out.exists():
+    if not path.exists():
         return None
-    table, training = read_features(out), training_path(out)
-    same = list(zip(table.case_ids, table.models, strict=True)) == list(own)
-    if table.origin != origin or not same:
-        differs = [
-            name
-            for name, value in origin.to_json().items()
-            if table.origin.to_json()[name] != value
-        ]
+    table = read_features(path)
+    found = list(zip(table.case_ids, table.models, strict=True))
+    if table.origin != origin or found != list(rows):
+        there = table.origin.to_json()
+        differs = [name for name, value in origin.to_json().items() if there[name] != value]
         raise ConfigError(
-            f"{out.name} holds other features",
-            where=str(out),
+            f"{path.name} holds other features",
+            where=str(path),
             why=f"it differs in {', '.join(differs) or 'the network that describes each case'}",
             remedy="choose another file with --out, or remove this one",
         )
-    if taught and not training.exists():
-        return None
-    return Extracted(out, training if taught else None, table)
+    names = block_names(len(origin.channels))
+    return {row: [table.blocks[name][place] for name in names] for place, row in enumerate(found)}
 
 
 def _parts(out: Path, origin: Origin) -> PartsFolder:
@@ -176,24 +196,22 @@ def _parts(out: Path, origin: Origin) -> PartsFolder:
 
 
 def _extracted(
-    source: FeatureSource, origin: Origin, out: Path, rows: Sequence[Row], maps: Path | None
+    source: FeatureSource,
+    origin: Origin,
+    out: Path,
+    rows: Sequence[Row],
+    maps: MapsFolder | None,
 ) -> dict[Row, list[Block]]:
     """The blocks of every row, each (channels,), from parts that are there and from the network."""
     folder = _parts(out, origin)
-    make_folder(folder.path, mode=0o700)
+    if folder.open():
+        source.run.display.line("going on with an extraction that was stopped")
     bar = source.run.display.bar("extracting features", len(set(rows)))
     found: dict[Row, list[Block]] = {}
-    with locked(folder.path):
-        kept = folder.open()
-        for name, group in groupby(sorted(set(rows), key=lambda row: row[::-1]), lambda r: r[1]):
-            cases = [source.run.cases[case_id] for case_id, _ in group]
-            own = {case_id for case_id in source.own if source.own[case_id] == name}
-            pictured = (maps, own) if maps is not None else None
-            if kept and pictured is None:
-                source.run.display.line("going on with an extraction that was stopped")
-                kept = False
-            for case_id, blocks in _by_network(source, name, cases, folder, bar, pictured):
-                found[case_id, name] = blocks
+    for name, group in groupby(sorted(set(rows), key=lambda row: row[::-1]), lambda row: row[1]):
+        cases = [source.run.cases[case_id] for case_id, _ in group]
+        for case_id, blocks in _by_network(source, name, cases, folder, maps, bar):
+            found[case_id, name] = blocks
     return found
 
 
@@ -202,8 +220,8 @@ def _by_network(
     name: str,
     cases: Sequence[Case],
     folder: PartsFolder,
+    maps: MapsFolder | None,
     bar: Bar,
-    pictured: tuple[Path, set[str]] | None,
 ) -> Iterator[tuple[str, list[Block]]]:
     """All cases of one network; whole groups of them come from the parts folder."""
     batch = source.run.config.train.batch_size
@@ -212,14 +230,15 @@ def _by_network(
     missing: list[tuple[str, Sequence[Case]]] = []
     for number, group in enumerate(groups):
         ids = [case.case_id for case in group]
-        part = folder.read(f"{name}-{number}", ids) if pictured is None else None
+        described = [(case_id, name) for case_id in ids if source.own[case_id] == name]
+        part = folder.read(f"{name}-{number}", ids) if _mapped(maps, described) else None
         if part is None:
             missing.append((f"{name}-{number}", group))
             continue
         bar.skip(len(ids))
         yield from _split(ids, [part[key] for key in block_names(folder.stages)])
     if missing:
-        yield from _computed(source, name, missing, folder, bar, pictured)
+        yield from _computed(source, name, missing, folder, maps, bar)
 
 
 def _computed(
@@ -227,8 +246,8 @@ def _computed(
     name: str,
     groups: Sequence[tuple[str, Sequence[Case]]],
     folder: PartsFolder,
+    maps: MapsFolder | None,
     bar: Bar,
-    pictured: tuple[Path, set[str]] | None,
 ) -> Iterator[tuple[str, list[Block]]]:
     """Groups of cases through the network, in one stream of batches; each is kept when whole."""
     run = source.run
@@ -241,8 +260,9 @@ def _computed(
         pooled: list[list[Tensor]] = []
         while sum(len(batch[0]) for batch in pooled) < len(ids):
             features = next(stream)
-            if pictured is not None:
-                _write_maps(features, cases, *pictured)
+            if maps is not None:
+                described = [cases[index].case_id for index in features.indices]
+                _write_maps(features, described, name, source, maps)
             pooled.append(features.pooled)
             bar.advance(len(features.indices))
         # A part's blocks: for each stage mean, maximum and standard deviation, as `POOLINGS` says.
@@ -257,17 +277,14 @@ def _split(ids: Sequence[str], blocks: Sequence[Block]) -> Iterator[tuple[str, l
         yield case_id, [block[place] for block in blocks]
 
 
-def _write_maps(features: StageBatch, cases: Sequence[Case], folder: Path, own: set[str]) -> None:
-    """Raw maps (C, X', Y', Z') of each stage, `stage1` and so on, float32, a file a case."""
-    make_folder(folder)
-    for place, index in enumerate(features.indices):
-        case_id = cases[index].case_id
-        if case_id in own:
-            arrays = {
-                f"stage{number}": stage[place].float().cpu().numpy()
-                for number, stage in enumerate(features.maps, start=1)
-            }
-            write_arrays(folder / f"{safe_name(case_id)}.npz", arrays)
+def _write_maps(
+    features: StageBatch, ids: Sequence[str], name: str, source: FeatureSource, maps: MapsFolder
+) -> None:
+    """Keeps the maps of those cases that this network describes; what it was taught needs none."""
+    for place, case_id in enumerate(ids):
+        if source.own[case_id] == name:
+            stages = [stage[place].float().cpu().numpy() for stage in features.maps]
+            maps.write(name, case_id, stages)
 
 
 def _table(

@@ -17,8 +17,9 @@ from .data.cases import Case
 from .data.folds_file import read_folds
 from .data.manifest import read_manifest
 from .data.splits import Folds
+from .data.volume import voxels_of
 from .data.volume_files import VOLUME_SUFFIXES, find_volumes, stem_of
-from .data.volumes import VolumeStore, check_refusals, prepare
+from .data.volumes import VolumeStore, check_refusals, doubts, prepare
 from .errors import ConfigError, DataError
 from .progress import Display
 from .run import Member, Run, RunFolder, training_identity
@@ -87,19 +88,20 @@ def trained_network(run: Run, member: Member) -> VolumeModel:
 
 
 def models_that_saw(folds: Folds) -> dict[str, set[int | None]]:
-    """For each volume of the run, by content, the folds that trained on it or chose by it.
+    """For each volume of the run, the folds that trained on it or chose by it.
 
-    None stands for the network of all cases.
+    By voxels alone: a copy with another header is the same scan. None stands for the network of
+    all cases.
     """
     seen: dict[str, set[int | None]] = {}
     for record in folds.cases.values():
         if record.content is not None:
-            seen.setdefault(record.content, set()).add(None)
+            seen.setdefault(voxels_of(record.content), set()).add(None)
     for number, fold in enumerate(folds.folds):
         for case_id in (*fold.train, *fold.validation):
             content = folds.cases[case_id].content
             if content is not None:
-                seen[content].add(number)
+                seen[voxels_of(content)].add(number)
     return seen
 
 
@@ -133,6 +135,14 @@ def with_volumes(run: Run, cases: Sequence[Case]) -> Run:
     for item in refused:
         run.display.line(f"left out: {item.case_id} ({item.file}): {item.code}, {item.reason}")
     usable = {case.case_id: case for case in cases if case.case_id in contents}
+    if not usable:
+        raise DataError(
+            "no usable volume is left",
+            why=f"all {len(cases)} are left out" if cases else "none is named",
+            remedy="mend the volumes, or name others",
+        )
+    for code, text in doubts(run.store, list(usable.values())).items():
+        run.display.line(f"doubtful: {code} in {text}")
     return replace(run, cases=usable, contents=contents)
 
 

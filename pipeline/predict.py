@@ -13,6 +13,7 @@ from .build import build_dataset, build_views
 from .config_file import load_config
 from .data.cases import Case
 from .data.dataset import evaluation_batches
+from .data.volume import voxels_of
 from .errors import ConfigError, DataError
 from .inputs import (
     input_cases,
@@ -188,7 +189,7 @@ def _predictions(
         by_fold[number] = _probabilities(run, number, cases, views)
         bar.advance()
     for place, case in enumerate(cases):
-        saw = seen_by.get(run.contents[case.case_id], set()) & set(trained)
+        saw = seen_by.get(voxels_of(run.contents[case.case_id]), set()) & set(trained)
         used = [number for number in trained if not (out_of_fold and number in saw)]
         if not used:
             raise DataError(

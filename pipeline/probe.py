@@ -43,6 +43,7 @@ class ProbeResult:
                 for item in self.evaluation.stages
             ),
             verdict(self.evaluation).sentence,
+            verdict(self.evaluation).chip,
             f"{self.evaluation.cases} cases of {self.evaluation.patients} patients",
             f"page: {self.page}",
         ]

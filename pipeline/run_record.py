@@ -19,7 +19,7 @@ from .storage import read_json, read_table, write_json, write_table, write_text
 
 _REFUSAL_COLUMNS = ("case_id", "file", "code", "reason", "remedy")
 #: Facts of a session that say nothing about whether its numbers can be repeated.
-_NOT_VERSIONS = {"started", "seconds", "bit_exact", "patients_assumed"}
+_NOT_VERSIONS = {"started", "seconds", "bit_exact", "patients_assumed", "doubtful"}
 
 
 def check_folder(config: Config, folder: RunFolder, *, resume: bool, fold: int | None) -> None:

@@ -259,13 +259,18 @@ def _cell(value: object) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the run folder for this process; the system frees it when the process dies.
+def locked(folder: Path, name: str = ".lock", what: str = "run folder") -> Iterator[None]:
+    """Holds a folder for this process; the system frees it when the process dies.
+
+    Args:
+        folder: Where the lock lies.
+        name: Of the lock, where a part of the folder alone is held.
+        what: What is held, for the message.
 
     Raises:
         StorageError: Another living process holds it.
     """
-    path = folder / ".lock"
+    path = folder / name
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
@@ -279,14 +284,14 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             holder = os.read(handle, 100).decode(errors="replace").strip() or "unknown"
             raise StorageError(
-                "another process is working in this run folder",
+                f"another process is working in this {what}",
                 where=str(folder),
                 why=f"process {holder} holds its lock",
                 remedy="wait for it, end it, or choose another folder with --out",
             ) from error
         except OSError as error:
             raise StorageError(
-                "the run folder cannot be locked",
+                f"the {what} cannot be locked",
                 where=str(folder),
                 why=error.strerror,
                 remedy="choose a file system that knows flock, with --out",
@@ -329,9 +334,9 @@ def remove_folder(path: Path) -> None:
         raise _refusal(path, error) from error
 
 
-def remove_partial(folder: Path) -> None:
-    """Removes what killed writers left below a folder that this process holds."""
-    for path in folder.rglob(".*.partial"):
+def remove_partial(folder: Path, pattern: str = "**/.*.partial") -> None:
+    """Removes what killed writers left in a folder, or of a file in it, that this process holds."""
+    for path in folder.glob(pattern):
         remove(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,42 @@ def test_either_half_of_a_pair_may_be_named(
         assert volume.content == expected.content
         assert not volume.findings
         assert companions(tmp_path / name) == (tmp_path / other,)
+
+
+@pytest.mark.parametrize(
+    ("header", "voxels"), [("Ux.Hdr", "Ux.Img"), ("a.HDR", "a.img"), ("a.hdr.GZ", "a.IMG.gz")]
+)
+def test_halves_of_a_pair_may_differ_in_capitals(
+    written: dict[str, Path], header: str, voxels: str, tmp_path: Path
+) -> None:
+    source = written["pair.gz" if header.endswith("GZ") else "pair"]
+    shutil.copy(source, tmp_path / header)
+    shutil.copy(source.with_name(source.name.replace("hdr", "img")), tmp_path / voxels)
+    for name, other in ((header, voxels), (voxels, header)):
+        assert read_volume(tmp_path / name).content == read_volume(source).content
+        assert companions(tmp_path / name) == (tmp_path / other,)
+
+
+@pytest.mark.parametrize(("name", "voxels"), [("pair", "a.img"), ("mhd", "a.raw")])
+def test_a_second_file_that_is_a_link_stays_in_its_folder(
+    written: dict[str, Path], name: str, voxels: str, tmp_path: Path
+) -> None:
+    path = copy_of(written, name, tmp_path / "inside")
+    file = path.with_name(voxels)
+    file.rename(tmp_path / voxels)
+    file.symlink_to(tmp_path / voxels)
+    error = refusal(path)
+    assert error.code == "E_DETACHED"
+    assert "is a link that leaves its folder; put both files into one folder" in error.reason
+    assert companions(path) == ()
+    file.unlink()
+    (tmp_path / voxels).rename(path.with_name("other"))
+    file.symlink_to("other")
+    assert read_volume(path).content == read_volume(written[name]).content
+    link = tmp_path / path.name  # the file that is named may lie anywhere
+    link.symlink_to(path)
+    shutil.copy(file, tmp_path / voxels)
+    assert read_volume(link).content == read_volume(path).content
 
 
 def test_plain_voxels_that_begin_like_gzip_are_plain(tmp_path: Path) -> None:
@@ -247,6 +284,21 @@ def test_bad_values_are_refused_in_every_format(code: str, value: float, tmp_pat
         values = values.astype(np.float32)
     for name, path in write_all(tmp_path, values, AFFINE).items():
         assert refusal(path).code == code, name
+
+
+def test_values_that_single_precision_cannot_tell_apart_are_not_called_constant(
+    tmp_path: Path,
+) -> None:
+    steps = np.arange(24).reshape(4, 3, 2)
+    for start in (1 << 40, 1 << 60):
+        for name, path in write_all(make(tmp_path / str(start)), start + steps, AFFINE).items():
+            error = refusal(path)
+            assert (error.code, "subtract an offset" in error.reason) == ("E_RANGE", True), name
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def test_images_of_other_dimensions_are_refused_and_single_frames_read(tmp_path: Path) -> None:

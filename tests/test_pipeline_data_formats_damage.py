@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import tempfile
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def test_stamps_cover_every_file_of_a_volume(
     path = copy_of(written, name, tmp_path)
     before = stamp_of(path)
     files = sorted(tmp_path.iterdir())
-    assert len(before) == len(files) + 1
+    assert len(before) == len(files) + 3  # four numbers of the volume itself
     assert json.loads(json.dumps(before)) == before
     for file in files:
         os.utime(file, ns=(1, 1))
@@ -133,6 +134,52 @@ def test_stamps_cover_every_file_of_a_volume(
     path.unlink()
     with pytest.raises(StorageError, match="vanished"):
         stamp_of(path)
+
+
+@pytest.mark.parametrize(("name", "victim"), [("nii", "a.nii"), ("mhd", "a.raw")])
+def test_a_file_replaced_by_one_of_its_size_and_time_is_noticed(
+    written: dict[str, Path], name: str, victim: str, tmp_path: Path
+) -> None:
+    path = copy_of(written, name, tmp_path)
+    file, other = tmp_path / victim, tmp_path / "other"
+    before, status = stamp_of(path), file.stat()
+    other.write_bytes(file.read_bytes()[:-1] + b"x")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(file)  # as `rsync -t` does
+    assert file.stat().st_mtime_ns == status.st_mtime_ns
+    assert stamp_of(path) != before
+    before = stamp_of(path)
+    time.sleep(0.02)  # a tick of the file system's clock
+    file.write_bytes(file.read_bytes()[:-1] + b"y")  # as `cp -p` does, into the same inode
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert stamp_of(path) != before
+
+
+def test_stamps_of_names_that_are_not_utf8_are_json(
+    written: dict[str, Path], tmp_path: Path
+) -> None:
+    path = copy_of(written, "mhd", tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"a.raw", b"M\xfcller.raw"))
+    for _ in range(2):
+        assert json.loads(json.dumps(stamp_of(path)).encode()) == stamp_of(path)
+        (tmp_path / "a.raw").rename(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.raw"))
+        (tmp_path / "a.raw").write_bytes(b"")
+
+
+def test_links_with_companions_of_their_own_are_volumes_of_their_own(
+    written: dict[str, Path], tmp_path: Path
+) -> None:
+    path = copy_of(written, "mhd", tmp_path / "data")
+    link = tmp_path / "links" / path.name
+    link.parent.mkdir()
+    link.symlink_to(path)
+    (link.parent / "a.raw").write_bytes((path.parent / "a.raw").read_bytes()[:-1] + b"x")
+    config = PreprocessConfig(spacing=None, size=(8, 8, 8), crop="none")
+    cache = VolumeCache(tmp_path / "cache", preprocessing_key(config))
+    store = VolumeStore(config, cache)
+    contents = [store.inspect(Case("a", "a", file)) for file in (path, link)]
+    assert [cache.content_of(file) for file in (path, link)] == contents
+    assert contents[0] != contents[1]
 
 
 @pytest.mark.parametrize(

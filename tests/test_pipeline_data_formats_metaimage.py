@@ -113,6 +113,8 @@ def test_bytes_are_read_in_either_order_and_behind_a_header(tmp_path: Path) -> N
     assert_good(path)
     assert companions(path) == (tmp_path / "my scan.raw",)
     assert_good(written(tmp_path, meta(b"", "my scan.raw", HeaderSize="-1")))
+    (tmp_path / "v 50%.raw").write_bytes(DATA)
+    assert_good(written(tmp_path, meta(b"", "v 50%.raw")))
 
 
 def test_doubtful_headers_are_read_with_a_finding(tmp_path: Path) -> None:
@@ -143,6 +145,8 @@ BAD: list[tuple[str, bytes, str]] = [
     ("E_DIMS", meta(DimSize="5 0 3"), "5 x 0 x 3"),
     ("E_NDIM", meta(NDims="2", DimSize="5 4"), "2 dimensions"),
     ("E_NDIM", meta(NDims="4", DimSize="5 4 3 2"), "4 dimensions"),
+    ("E_NDIM", meta(NDims="11", DimSize="5 4 3" + " 1" * 8), "11 dimensions; 10"),
+    ("E_HEADER", meta(ElementSpacing="1 1 1 1"), "3 numbers"),
     ("E_CHANNELS", meta(ElementNumberOfChannels="3"), "3 channels"),
     ("E_HEADER", meta(ElementNumberOfChannels="0"), "ElementNumberOfChannels"),
     ("E_HEADER", meta(ObjectType="Mesh"), "Mesh"),
@@ -182,7 +186,9 @@ BAD: list[tuple[str, bytes, str]] = [
             ("/etc/hostname", "outside"),
             ("../x.raw", "outside"),
             ("a/../../x.raw", "outside"),
-            ("C:\\x.raw", "outside"),
+            ("C:\\x.raw", "a Windows path"),
+            ("sub\\x.raw", "a Windows path"),
+            ("C:x.raw", "outside"),
         )
     ),
 ]

@@ -55,7 +55,9 @@ def patched(content: bytes, offset: int, layout: str, *values: float) -> bytes:
 
 
 DIM, DATATYPE, BITPIX, PIXDIM, OFFSET, SLOPE, INTER = 40, 70, 72, 76, 108, 112, 116
-QFORM_CODE, SFORM_CODE, SROW = 252, 254, 280
+UNITS, QFORM_CODE, SFORM_CODE, QUATERN, SROW = 123, 252, 254, 256, 280
+GOOD = nifti(voxels())
+NAN = float("nan")
 
 
 def assert_as_nibabel(path: Path) -> None:
@@ -160,15 +162,40 @@ def test_doubtful_headers_are_read_with_a_finding(tmp_path: Path) -> None:
     assert_as_nibabel(path)
 
 
+@pytest.mark.parametrize("units", [0, 2, 8, 10])
+def test_sizes_in_mm_or_of_no_unit_are_read(units: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.nii"
+    path.write_bytes(patched(GOOD, UNITS, "b", units))
+    assert read_nifti(path).spacing == (2.0, 1.5, 3.0)
+
+
+def test_two_orientations_that_contradict_each_other_are_a_finding(tmp_path: Path) -> None:
+    path = tmp_path / "x.nii"
+    image = nib.Nifti1Image(voxels(), AFFINE)
+    for shift, found in ((0.0, []), (0.7, []), (1.1, ["W_ORIENTATION"])):
+        moved = AFFINE.copy()
+        moved[0, 3] += shift
+        image.set_sform(AFFINE, code=1)
+        image.set_qform(moved, code=1)
+        nib.save(image, path)
+        volume = read_nifti(path)
+        assert [finding.code for finding in volume.findings] == found
+        np.testing.assert_allclose(volume.original_affine, AFFINE)
+    assert "1.1 mm apart; sform is taken" in volume.findings[0].text
+    for number in (9.0, NAN):  # which no rotation has
+        path.write_bytes(patched(path.read_bytes(), QUATERN, "f", number))
+        (finding,) = read_nifti(path).findings
+        assert finding.code == "W_ORIENTATION"
+        assert finding.text == "its qform is no rotation; sform is taken"
+
+
 def filled(value: float, dtype: str = "<f4") -> bytes:
     values = voxels(dtype)
     values[1, 2, 3] = value
     return nifti(values)
 
 
-GOOD = nifti(voxels())
 PACKED = gzip.compress(GOOD, mtime=0)
-NAN = float("nan")
 BAD: list[tuple[str, bytes, str]] = [
     ("E_EMPTY", b"", "0 bytes"),
     ("E_NOT_NIFTI", b"hello" * 200, "does not start with a NIfTI header"),
@@ -193,6 +220,10 @@ BAD: list[tuple[str, bytes, str]] = [
     ("E_DIMS", patched(GOOD, DIM, "4h", 3, 12, 0, 8), "dim field"),
     ("E_DIMS", patched(GOOD, DIM, "4h", 3, 12, -10, 8), "dim field"),
     ("E_DIMS", patched(GOOD, DIM, "h", 0), "dim field"),
+    ("E_DIMS", patched(patched(GOOD, OFFSET, "f", 0), DIM, "4h", 3, -5, 6, 7), "dim field"),
+    ("E_OFFSET", patched(GOOD, OFFSET, "f", 0), "set vox_offset to 352"),
+    ("E_SPACING", patched(GOOD, UNITS, "b", 1), "in metres"),
+    ("E_SPACING", patched(GOOD, UNITS, "b", 3 + 8), "in micrometres"),
     ("E_DIMS", patched(GOOD, DIM, "h", 9), "dim field"),
     ("E_NDIM", nifti(voxels(shape=(12, 10))), "2 dimensions: 12 x 10"),
     ("E_NDIM", nifti(voxels(shape=(*SHAPE, 5))), "4 dimensions"),

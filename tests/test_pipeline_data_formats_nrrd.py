@@ -14,6 +14,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from pipeline.data.formats.dispatch import companions, read_volume
+from pipeline.data.formats.itk_header import metaimage_for_itk, nrrd_for_itk
 from pipeline.data.formats.second_opinion import ItkReader, check_with_itk
 from pipeline.data.volume import VolumeError
 
@@ -98,9 +99,11 @@ ALIKE: list[dict[str, str | None]] = [
     ],
 )
 def test_what_itk_cannot_read_is_refused(changes: dict[str, str | None], tmp_path: Path) -> None:
-    with pytest.raises(VolumeError, match="SimpleITK cannot read its header") as caught:
-        read_volume(written(tmp_path, nrrd(**changes)))
-    assert caught.value.code == "E_HEADER"
+    error = refusal(written(tmp_path, nrrd(**changes)))
+    assert error.code == "E_HEADER"
+    assert error.reason.startswith("SimpleITK cannot read this header: ")
+    for noise in ("0x", "ERROR", "[nrrd]", "/proc"):
+        assert noise not in str(error)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
@@ -110,15 +113,19 @@ def test_a_geometry_that_itk_sees_otherwise_is_refused(suffix: str, tmp_path: Pa
     path = tmp_path / f"a{suffix}"
     sitk.WriteImage(image, str(path))
     reader: ItkReader = "NrrdImageIO" if suffix == ".nrrd" else "MetaImageIO"
+    header = (nrrd_for_itk if suffix == ".nrrd" else metaimage_for_itk)(path)
     volume = read_volume(path)
-    check_with_itk(path, reader, volume)
+    check_with_itk(path, reader, header, volume)
     moved = volume.original_affine.copy()
     moved[0, 3] += 0.01
     with pytest.raises(VolumeError, match=r"0\.01 mm from where SimpleITK sees it"):
-        check_with_itk(path, reader, dataclasses.replace(volume, original_affine=moved))
+        check_with_itk(path, reader, header, dataclasses.replace(volume, original_affine=moved))
     fewer = dataclasses.replace(volume, voxels=volume.voxels[:3])
     with pytest.raises(VolumeError, match="for SimpleITK"):
-        check_with_itk(path, reader, fewer)
+        check_with_itk(path, reader, header, fewer)
+    with pytest.raises(VolumeError, match="cannot read this header") as caught:
+        check_with_itk(path, reader, header[:20], volume)
+    assert "Reason:" not in str(caught.value)
 
 
 @pytest.mark.parametrize("changes", ALIKE)
@@ -233,6 +240,9 @@ BAD: list[tuple[str, bytes, str]] = [
         ),
         "2 frames",
     ),
+    ("E_NDIM", nrrd(dimension="17", sizes="5 4 3" + " 1" * 14), "17 dimensions; 16"),
+    ("E_HEADER", nrrd(centers="(cell) cell cell"), "centers"),
+    ("E_HEADER", nrrd(axis_mins="0 " * 600), "longer than any real one"),
     (
         "E_CHANNELS",
         nrrd(

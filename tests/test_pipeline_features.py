@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from pipeline.errors import ConfigError, DataError, StorageError
 from pipeline.feature_table import FeatureTable, read_features, training_path, write_features
 from pipeline.features import extract
 from pipeline.inputs import open_run, trained_network, with_volumes
+from pipeline.predict import predict
 from pipeline.progress import Bar, Silent
 from pipeline.run import Member
 from pipeline.storage import read_json, write_arrays
@@ -148,8 +150,8 @@ def test_a_stopped_extraction_goes_on_and_ends_the_same(
     assert out.read_bytes() == whole.read_bytes()
     assert training_path(out).read_bytes() == training_path(whole).read_bytes()
     assert not (tmp_path / ".stopped.parquet.parts").exists()
-    again = Impatient(0)
-    extract(reference, [], out, again)
+    extract(reference, [], out, Impatient(0))
+    assert out.read_bytes() == whole.read_bytes()
     one, other = read_features(table), read_features(out)
     assert all(np.allclose(one.blocks[k], other.blocks[k], atol=1e-5) for k in one.blocks)
 
@@ -180,6 +182,93 @@ def test_features_of_another_model_are_not_overwritten(
     assert out.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "change", ["model.mixer=identity", "model.strides=[1,1,1]", "train.precision=bf16"]
+)
+def test_settings_that_leave_the_weights_alone_make_other_features(
+    small_config: Build, tmp_path: Path, change: str
+) -> None:
+    out = tmp_path / "f.parquet"
+    extract(small_config(), [], out, Silent())
+    with pytest.raises(ConfigError, match="it differs in settings"):
+        extract(small_config(change), [], out, Silent())
+
+
+def test_corrected_labels_reach_the_file_without_a_second_pass(
+    reference: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_manifest.parent / "images", tmp_path / "images")
+    text = small_manifest.read_text()
+    (tmp_path / "one.csv").write_text(text)
+    (tmp_path / "two.csv").write_text(text.replace("left", "L").replace("right", "left"))
+    out = tmp_path / "f.parquet"
+    first = extract(reference, [str(tmp_path / "one.csv")], out, Silent()).table
+    extract(reference, [str(tmp_path / "two.csv")], out, Impatient(0))
+    second = read_features(out)
+    assert first.labels != second.labels
+    assert set(second.labels) == {"L", "left"}
+    assert np.array_equal(first.stage(2), second.stage(2))
+
+
+def test_a_run_keeps_its_labels(small_manifest: Path, small_config: Build, tmp_path: Path) -> None:
+    shutil.copytree(small_manifest.parent / "images", tmp_path / "images")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(small_manifest.read_text())
+    config = small_config("train.epochs=1", f"data.manifest={manifest}")
+    cross_validate(config, tmp_path / "run", Silent())
+    text = manifest.read_text()
+    manifest.write_text(text.replace("left", "X").replace("right", "left").replace("X", "right"))
+    with pytest.raises(DataError, match="is left in the folds and right in the manifest"):
+        extract(tmp_path / "run", [], tmp_path / "f.parquet", Silent())
+
+
+def test_a_copy_with_another_header_is_known(
+    reference: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "moved").mkdir()
+    for path in (small_manifest.parent / "images").iterdir():
+        image = nib.load(path)
+        affine = np.array(image.affine)  # type: ignore[attr-defined]
+        affine[0, 3] += 1.0
+        voxels = np.asarray(image.dataobj)  # type: ignore[attr-defined]
+        nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "moved" / f"new_{path.name}")
+    done = extract(reference, [str(tmp_path / "moved")], tmp_path / "f.parquet", Silent())
+    assert [f"fold_{fold}" for fold in done.table.folds] == list(done.table.models)
+    found = predict(reference, [str(tmp_path / "moved")], tmp_path / "p.csv", Silent())
+    assert all(item.seen for item in found)
+
+
+def test_nothing_left_is_refused(reference: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"nothing")
+    words = [str(bad), "data.max_quarantine=1"]
+    with pytest.raises(DataError, match="no usable volume is left"):
+        extract(reference, words, tmp_path / "f.parquet", Silent())
+    with pytest.raises(DataError, match="no usable volume is left"):
+        predict(reference, words, tmp_path / "p.csv", Silent())
+
+
+def test_a_damaged_companion_is_refused_and_a_missing_one_made_again(
+    table: Path, reference: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "f.parquet"
+    shutil.copy(table, out)
+    extract(reference, [], out, Silent())
+    assert training_path(out).read_bytes() == training_path(table).read_bytes()
+    training_path(out).write_bytes(b"broken")
+    with pytest.raises(StorageError, match=r"f\.training\.parquet"):
+        extract(reference, [], out, Silent())
+
+
+def test_a_network_is_not_probed_on_what_taught_it(reference: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "f.parquet")
+    extract(reference, [], Path(out), Silent(), model="fold_0")
+    done = CliRunner().invoke(app, ["probe", out, "--out", str(tmp_path / "p")])
+    # Fold 1 was what this network was taught: its rows are no test.
+    assert done.exit_code == 3
+    assert "seen" in done.output or "trained" in done.output
+
+
 def test_a_network_that_none_trained_describes_cases(
     small_config: Build, small_manifest: Path, tmp_path: Path
 ) -> None:
@@ -207,14 +296,43 @@ def test_a_network_from_a_file_describes_cases(
     assert np.allclose(done.table.stage(4)[rows], of_run.stage(4)[rows], atol=1e-5)
 
 
-def test_maps_hold_every_voxel(table: Path, reference: Path, tmp_path: Path) -> None:
-    extract(reference, [], tmp_path / "f.parquet", Silent(), maps=tmp_path / "maps")
+def test_a_run_of_one_finished_fold_can_be_probed(small_config: Build, tmp_path: Path) -> None:
+    cross_validate(small_config("train.epochs=1"), tmp_path / "run", Silent(), fold=0)
+    done = extract(tmp_path / "run", [], tmp_path / "f.parquet", Silent())
+    assert done.training is None
+    assert {
+        fold is None for fold, seen in zip(done.table.folds, done.table.seen, strict=True) if seen
+    } == {True}
+    words = ["probe", str(tmp_path / "f.parquet"), "--out", str(tmp_path / "p")]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+
+
+def test_maps_hold_every_voxel_and_are_made_once(
+    table: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.features._PART_CASES", 4)
+    out, maps = tmp_path / "f.parquet", tmp_path / "maps"
+    with pytest.raises(KeyboardInterrupt):
+        extract(reference, [], out, Impatient(17), maps=maps)
+    display = Impatient(999)
+    extract(reference, [], out, display, maps=maps)
+    assert display.skipped == 16
     found = read_features(table)
-    assert len(list((tmp_path / "maps").iterdir())) == 20
-    with np.load(tmp_path / "maps" / f"{found.case_ids[3]}.npz", allow_pickle=False) as maps:
-        assert [maps[f"stage{n}"].shape[0] for n in range(1, 5)] == list(CHANNELS)
-        mean = maps["stage2"].mean((1, 2, 3))
+    files = {path.relative_to(maps) for path in maps.glob("*/*.npz")}
+    rows = zip(found.models, found.case_ids, strict=True)
+    assert files == {Path(model, f"{case_id}.npz") for model, case_id in rows}
+    file = maps / found.models[3] / f"{found.case_ids[3]}.npz"
+    with np.load(file, allow_pickle=False) as stages:
+        assert [stages[f"stage{n}"].shape[0] for n in range(1, 5)] == list(CHANNELS)
+        mean = stages["stage2"].mean((1, 2, 3))
     assert np.allclose(found.blocks["stage2_mean"][3], mean, atol=1e-5)
+    extract(reference, [], out, Impatient(0), maps=maps)
+    file.unlink()
+    extract(reference, [], out, Silent(), maps=maps)
+    assert file.is_file()
+    with pytest.raises(ConfigError, match="something else than maps"):
+        extract(reference, [], tmp_path / "g.parquet", Silent(), model="fold_0", maps=maps)
 
 
 def test_one_network_may_describe_all(reference: Path, tmp_path: Path) -> None:

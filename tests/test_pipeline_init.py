@@ -290,6 +290,32 @@ def test_a_folder_without_volumes_says_what_it_holds(tmp_path: Path) -> None:
     assert ".nii.gz" in str(caught.value)
 
 
+def test_a_folder_that_cannot_be_read_is_no_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = put_all(tmp_path / "data", [*grid("STS_{p:03d}_{s}.nii.gz"), "closed/STS_007.nii.gz"])
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match="E_FOLDER") as caught:
+        propose(source, tmp_path / "out", Silent())
+    assert caught.value.where == str(source / "closed")
+    assert "Permission denied" in str(caught.value)
+    assert "chmod" in str(caught.value)
+
+
+def test_few_patients_without_an_id_are_not_written_as_known(tmp_path: Path) -> None:
+    names = [f"{name}_{s:02d}.nii.gz" for name in ("smith", "jones", "king") for s in range(1, 9)]
+    proposal = propose(put_all(tmp_path / "data", names), tmp_path / "out", Silent())
+    assert "patient_id" not in read_table(proposal.manifest)[0]
+    assert "would give 3 patients only" in said(proposal)
+
+
 def test_a_folder_of_dicom_is_to_be_converted(tmp_path: Path) -> None:
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
     with pytest.raises(DataError, match="DICOM") as caught:

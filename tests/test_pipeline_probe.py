@@ -66,6 +66,8 @@ def make_table(
         blocks=blocks,
         origin=Origin(
             network="poolformer3d_t",
+            settings="5" * 64,
+            start="run",
             channels=channels,
             weights={"network": "1" * 64},
             preprocessing="2" * 64,
@@ -181,7 +183,7 @@ def test_the_signal_is_found_where_it_is(tmp_path: Path, classes: tuple[str, ...
     assert third.difference.low is not None
     assert third.difference.low > 0
     told = result.lines()
-    assert "The signal is strongest at stage 3" in " ".join(told)
+    assert "The AUROC is highest at stage 3" in " ".join(told)
     assert "it ranks better than the last stage." in " ".join(told)
     assert told[0].startswith("stage 1: AUROC 0.")
     assert told[4].startswith("all stages: AUROC 0.")
@@ -197,7 +199,9 @@ def test_metrics_json_holds_every_figure(tmp_path: Path) -> None:
     assert [item["channels"] for item in values["stages"]] == [3, 4, 5, 6, 18]
     for item in values["stages"]:
         for kind in (LOGISTIC, NEIGHBOURS):
-            assert {"auroc", "accuracy", "balanced_accuracy", "chosen"} == item[kind].keys()
+            figures = {"auroc", "auroc_widened_low", "accuracy", "balanced_accuracy"}
+            assert {*figures, "chosen"} == item[kind].keys()
+            assert item[kind]["auroc_widened_low"] < item[kind]["auroc"]["low"]
             assert {"estimate", "low", "high", "method"} == item[kind]["auroc"].keys()
             assert [entry["fold"] for entry in item[kind]["chosen"]] == list(range(FOLDS))
             assert all(entry["inner_folds"] == 3 for entry in item[kind]["chosen"])

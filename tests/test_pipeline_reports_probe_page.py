@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import pytest
 
@@ -43,6 +44,8 @@ def make_found(
     network: str = "poolformer3d_t",
     classes: tuple[str, ...] = ("healthy", "tumour"),
     trained_on: bool = True,
+    start: Literal["run", "random", "file"] = "run",
+    widening: float = 0.01,
 ) -> ProbeEvaluation:
     """Figures of a network; all stages together are like the last one, and the probes agree."""
     count = len(areas)
@@ -51,14 +54,16 @@ def make_found(
     stages = []
     for place, (value, difference) in enumerate(zip(values, compared, strict=True)):
         named = dict.fromkeys(("auroc", "accuracy", "balanced_accuracy"), value)
-        figures = ProbeFigures(named, difference, (0.01,) * 5, (3, 3, 3, 3, 0))
+        low = None if value.low is None else value.low - widening
+        figures = ProbeFigures(named, difference, (0.01,) * 5, (3, 3, 3, 3, 0), low)
         number = place + 1 if place < count else None
         stages.append(StageResult(number, 32 * 2**place, dict.fromkeys(KINDS, figures)))
     weights = {f"fold_{fold}": str(fold) * 64 for fold in range(5)}
     channels = tuple(item.channels for item in stages[:-1])
     origin = Origin(
-        network=network, channels=channels, weights=weights, preprocessing="a" * 64,
-        cases="b" * 64, folds="c" * 64, scheme="kfold", classes=classes, seed=0,
+        network=network, settings="5" * 64, start=start, channels=channels, weights=weights,
+        preprocessing="a" * 64, cases="b" * 64, folds="c" * 64, scheme="kfold", classes=classes,
+        seed=0,
     )  # fmt: skip
     return ProbeEvaluation(
         origin, "kfold", 158, 30, classes, (0, 1, 2, 3, 4), trained_on, trained_on, 2000, (*stages,)
@@ -69,7 +74,7 @@ def test_the_page_shows_every_figure_and_how_it_came_about() -> None:
     page = render_probe_page(make_found())
     for text in ("0.710", "0.600 to 0.800", "+0.110", "-0.020 to +0.200", "0.01*", "fold_4"):
         assert text in page
-    assert "The signal is strongest at stage 3: AUROC 0.71 (0.60 to 0.80)" in page
+    assert "The AUROC is highest at stage 3: 0.71 (0.60 to 0.80)" in page
     assert "no stage differs from the last beyond chance." in page
     assert "158 test cases of 30 patients, 2 classes, 5 folds of the run" in page
     assert "96 features" in page
@@ -100,13 +105,13 @@ NO_DIFFERENCE: tuple[Span, ...] = ((-0.1, -0.2, 0.1),)
             ((0.8, 0.7, 0.9), (0.6, 0.5, 0.7)),
             ((0.2, 0.1, 0.3),),
             "good",
-            "stage 1: AUROC 0.80 (0.70 to 0.90); it ranks better than the last stage.",
+            "highest at stage 1: 0.80 (0.70 to 0.90); it ranks better than the last stage.",
         ),
         (
             ((0.6, 0.52, 0.7), (0.7, 0.6, 0.8)),
             ((-0.1, -0.2, -0.01),),
             "good",
-            "strongest at stage 2: AUROC 0.70 (0.60 to 0.80); stage 1 ranks worse than the last",
+            "highest at stage 2: 0.70 (0.60 to 0.80); stage 1 ranks worse than the last",
         ),
         (
             ((0.5, 0.4, 0.6), (0.55, 0.4, 0.7)),
@@ -137,6 +142,18 @@ def test_the_verdict_says_no_more_than_the_intervals(
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL).lower()
 
 
+def test_the_best_of_several_stages_must_hold_for_all_looks() -> None:
+    assert verdict(make_found(widening=0.09)).kind == "good"
+    told = verdict(make_found(widening=0.11))
+    assert told.kind == "open"
+    assert "by its own interval only" in told.chip
+
+
+def test_nobody_knows_what_a_file_has_seen() -> None:
+    told = limits(make_found(trained_on=False, start="file"))[0]
+    assert "if that was trained on any of them, every figure here is too high" in told
+
+
 def test_the_page_warns_of_many_looks_and_of_networks_that_know_the_cases() -> None:
     found = make_found()
     assert "8 comparisons" in caution(found)
@@ -145,7 +162,8 @@ def test_the_page_warns_of_many_looks_and_of_networks_that_know_the_cases() -> N
         "each fold's network was trained on the cases that its probes learn from"
         in (limits(found)[0])
     )
-    assert "trained on none of these cases" in limits(make_found(trained_on=False))[0]
+    fresh = make_found(trained_on=False, start="random")
+    assert "trained on none of these cases" in limits(fresh)[0]
     assert "not for clinical use" in limits(found)[-1]
 
 

@@ -97,6 +97,45 @@ def test_resuming_repeats_no_step_and_changes_no_bit(
     assert_same_run(reference, out)
 
 
+EVERY_OPTION = (
+    "train.seeds=2",
+    "cv.refit=true",
+    "train.epochs=2",
+    "augment.mixup=0.4",
+    "train.loss=focal",
+    "augment.test_time=flips",
+    "train.checkpoint_seconds=1000.0",
+)
+MEMBERS = [f"{name}{seed}" for name in ("fold_0", "fold_1", "refit") for seed in ("", "/seed_1")]
+
+
+# Four steps a network: within the second one of a fold, at the end of a fold, within the refit.
+@pytest.mark.parametrize("stops", [[6], [8, 9], [18, 3]])
+def test_resuming_is_exact_for_every_member(
+    stops: list[int],
+    small_config: Build,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    assert_same_run: SameRun,
+) -> None:
+    config, out = small_config(*EVERY_OPTION), tmp_path / "run"
+    whole = tmp_path_factory.getbasetemp() / "every_option"
+    expected = steps_of(config, whole, None, resume=whole.exists()) or _steps_in(whole)
+    done = 0
+    for number, stop_after in enumerate(stops):
+        done += steps_of(config, out, stop_after, resume=number > 0)
+    done += steps_of(config, out, None, resume=True)
+    assert done == expected == _steps_in(out)
+    assert_same_run(whole, out)
+    for name in MEMBERS:
+        (one,), (other,) = ((run / name).glob("checkpoints/best-*") for run in (whole, out))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def _steps_in(run: Path) -> int:
+    return sum(int(read_table(run / name / "log.csv")[-1]["step"]) for name in MEMBERS)
+
+
 def test_the_test_fold_influences_nothing(
     small_config: Build,
     small_manifest: Path,

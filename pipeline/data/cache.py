@@ -7,7 +7,7 @@ and its companions to the hash of its voxels, so that starting again decodes no 
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import cast
 
 import safetensors
 import torch
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter, ValidationError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
@@ -23,6 +23,7 @@ from torch import Tensor
 from ..errors import StorageError
 from ..storage import make_folder, sha256, write_bytes, write_json
 from .formats.dispatch import companions
+from .volume import Finding
 
 _DIGEST = 64
 
@@ -35,11 +36,25 @@ class CachedVolume:
         image: (C, X, Y, Z) float32, RAS+.
         spacing: Voxel size in mm along x, y, z.
         content: SHA-256 of the source's decoded voxels and geometry.
+        findings: What was doubtful in the file; kept with the file, not with its content.
     """
 
     image: Tensor
     spacing: tuple[float, float, float]
     content: str
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _IndexEntry:
+    """What is known of a source file as long as it has this stamp."""
+
+    stamp: list[JsonValue]
+    content: str
+    findings: tuple[Finding, ...]
+
+
+_INDEX_ENTRY = TypeAdapter(_IndexEntry)
 
 
 class VolumeCache:
@@ -56,14 +71,20 @@ class VolumeCache:
 
     def content_of(self, source: Path) -> str | None:
         """The known content hash of a source file that has not changed since, or None."""
+        entry = self._index_entry(source)
+        return None if entry is None else entry.content
+
+    def findings_of(self, source: Path) -> tuple[Finding, ...]:
+        """What was doubtful in a source file when it was read; nothing where it is not known."""
+        entry = self._index_entry(source)
+        return () if entry is None else entry.findings
+
+    def _index_entry(self, source: Path) -> _IndexEntry | None:
         try:
-            entry = json.loads(self._index_path(source).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            entry = _INDEX_ENTRY.validate_json(self._index_path(source).read_bytes())
+        except (OSError, ValidationError):
             return None
-        if not isinstance(entry, dict) or entry.get("stamp") != stamp_of(source):
-            return None
-        content = entry.get("content")
-        return content if isinstance(content, str) else None
+        return entry if entry.stamp == stamp_of(source) else None
 
     def load(self, content: str) -> CachedVolume | None:
         """Reads an entry; a missing, damaged or foreign one is None and will be rebuilt."""
@@ -104,22 +125,25 @@ class VolumeCache:
         if stamp_of(source) == stamp:
             index = self._index_path(source)
             make_folder(index.parent, mode=0o700)
-            write_json(index, {"stamp": stamp, "content": volume.content})
+            entry = _IndexEntry(stamp, volume.content, volume.findings)
+            write_json(index, _INDEX_ENTRY.dump_python(entry, mode="json"))
 
     def _entry_path(self, content: str) -> Path:
         name = sha256(f"{content}\n{self._preprocessing}".encode())
         return self.folder / "volumes" / name[:2] / f"{name[2:]}.volume"
 
     def _index_path(self, source: Path) -> Path:
-        name = sha256(str(source.resolve()).encode())
+        # The companions lie beside the link as it was named, so it is not resolved.
+        name = sha256(os.fsencode(source.absolute()))
         return self.folder / "index" / name[:2] / f"{name[2:]}.json"
 
 
 def stamp_of(source: Path) -> list[JsonValue]:
-    """Size in bytes and time of change in ns: what tells that a volume is another one now.
+    """What tells that a volume is another one now: its size, times in ns and inode.
 
-    For each other file that holds a part of it, `[name, size, time]` follows; without size and
-    time if that file is not there.
+    A copy may keep the time at which the content changed (`rsync -t`, `cp -p`), but neither the
+    inode nor the time at which the inode changed. For each other file that holds a part of the
+    volume, `[name, ...]` with the same numbers follows; the name alone if it is not there.
 
     Raises:
         StorageError: The source vanished.
@@ -128,12 +152,16 @@ def stamp_of(source: Path) -> list[JsonValue]:
         status = source.stat()
     except OSError as error:
         raise StorageError("a volume vanished", where=source.name, why=error.strerror) from None
-    return [status.st_size, status.st_mtime_ns, *map(_companion_stamp, companions(source))]
+    return [*_numbers(status), *map(_companion_stamp, companions(source))]
 
 
 def _companion_stamp(file: Path) -> list[JsonValue]:
+    name = file.name.encode("utf-8", "backslashreplace").decode()  # which JSON can hold
     try:
-        status = file.stat()
+        return [name, *_numbers(file.stat())]
     except OSError:  # the reader refuses the volume and says why
-        return [file.name]
-    return [file.name, status.st_size, status.st_mtime_ns]
+        return [name]
+
+
+def _numbers(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

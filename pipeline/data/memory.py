@@ -10,10 +10,11 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from .cache import CachedVolume, stamp_of
+from .volume import Finding
 
-#: Volumes share storages of this many: a loading process that is not forked is handed one file
-#: descriptor a storage, and a process may hold about a thousand of them.
-_TOGETHER = 256
+#: Volumes share storages of about this many bytes: a loading process that is not forked is handed
+#: one file descriptor a storage, and a process may hold about a thousand of them.
+_STORAGE_BYTES = 256 << 20
 
 
 class MemoryCache:
@@ -22,12 +23,16 @@ class MemoryCache:
     def __init__(self) -> None:
         self._contents: dict[tuple[str, str], str] = {}
         self._volumes: dict[str, CachedVolume] = {}
-        self._blocks: list[Tensor] = []
-        self._used = 0
+        self._findings: dict[tuple[str, str], tuple[Finding, ...]] = {}
+        self._free: list[Tensor] = []
 
     def content_of(self, source: Path) -> str | None:
         """The known content hash of a source file that has not changed since, or None."""
         return self._contents.get(_key(source, stamp_of(source)))
+
+    def findings_of(self, source: Path) -> tuple[Finding, ...]:
+        """What was doubtful in a source file when it was read."""
+        return self._findings.get(_key(source, stamp_of(source)), ())
 
     def load(self, content: str) -> CachedVolume | None:
         """The volume of that content, or None."""
@@ -47,13 +52,14 @@ class MemoryCache:
         """
         if stamp_of(source) == stamp:
             self._contents[_key(source, stamp)] = volume.content
+            self._findings[_key(source, stamp)] = volume.findings
         if volume.content in self._volumes:
             return
-        if self._used % _TOGETHER == 0:
-            self._blocks.append(torch.empty(_TOGETHER, *volume.image.shape))
-        place = self._blocks[-1][self._used % _TOGETHER]
+        if not self._free:
+            count = max(_STORAGE_BYTES // volume.image.nbytes, 1)
+            self._free = list(torch.empty(count, *volume.image.shape))
+        place = self._free.pop()
         place.copy_(volume.image)
-        self._used += 1
         self._volumes[volume.content] = CachedVolume(place, volume.spacing, volume.content)
 
 

@@ -6,6 +6,7 @@ spatial transforms need, and our `content` hash.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,4 +89,5 @@ def _meta(volume: Volume) -> Meta:
         "original_channel_dim": "no_channel",
         "space": "RAS",
         "content": volume.content,
+        "findings": json.dumps([[finding.code, finding.text] for finding in volume.findings]),
     }

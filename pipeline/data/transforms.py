@@ -31,7 +31,7 @@ from ..config import IntensityConfig, PreprocessConfig
 from .reader import VolumeReader
 
 #: Raised when the same configuration begins to give other voxels.
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 
 Chain = Callable[[dict[str, str]], dict[str, MetaTensor]]
 

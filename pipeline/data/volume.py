@@ -45,7 +45,7 @@ class Reason(Enum):
         "put both files of the volume into one folder, under their own names",
     )
     E_DETACHED = (
-        "the header names a file with the voxels that may not be opened",
+        "the second file of the volume may not be opened",
         "put one file with all voxels beside the header, or write header and voxels to one file",
     )
     E_HEADER = ("the volume's header cannot be understood", _CONVERT)
@@ -65,7 +65,10 @@ class Reason(Enum):
     E_SPACING = ("the header states no valid voxel size", _CONVERT)
     E_AFFINE = ("the header states no valid orientation", _CONVERT)
     E_NONFINITE = ("the volume holds values that are not finite", "replace or leave it out")
-    E_RANGE = ("the volume holds values beyond single precision", "rescale its values")
+    E_RANGE = (
+        "the volume holds values beyond single precision",
+        "rescale its values, or subtract an offset",
+    )
     E_CONSTANT = ("all voxels of the volume have one value", "leave it out")
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..errors import DataError
+
 #: Endings of the files that name a volume, longest first. Of a header and its voxels in two files
 #: (`.hdr` and `.img`, `.mhd` and `.raw`, `.nhdr` and `.raw`) the header names the volume.
 VOLUME_SUFFIXES = (
@@ -34,9 +36,21 @@ def find_volumes(folder: Path) -> list[Path]:
     """All volumes below a folder, each once, sorted by path; hidden files and folders are skipped.
 
     Links to files are followed, links to folders are not: they may lead in circles.
+
+    Raises:
+        DataError: A folder cannot be read; without its volumes the rest would pass for all.
     """
     found: list[Path] = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(parent, name) for name in sorted(names) if is_volume(name)]
     return sorted(found)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise DataError(
+        "E_FOLDER: a folder cannot be searched for volumes",
+        where=str(error.filename),
+        why=error.strerror or str(error),
+        remedy="make it readable (chmod u+rx), or move it away if it is not part of the data",
+    ) from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from pydantic import JsonValue
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import PreprocessConfig
@@ -18,7 +21,7 @@ from .memory import MemoryCache
 from .reader import volume_error_in
 from .signals import leave_signals_to_the_main_process
 from .transforms import Chain, preprocessing, spacing_of
-from .volume import voxels_of
+from .volume import Finding, voxels_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +96,18 @@ class VolumeStore:
                 error.remedy or "",
             )
 
-    def to_hand_over(self, content: str) -> CachedVolume | None:
-        """What a loading process must give to the main one: nothing where both see the disk."""
-        return self._cache.load(content) if isinstance(self._cache, MemoryCache) else None
+    def findings_of(self, case: Case) -> tuple[Finding, ...]:
+        """What was doubtful in the volume of a case that was inspected."""
+        return self._cache.findings_of(case.image)
 
-    def take_over(self, case: Case, volume: CachedVolume | None) -> None:
-        """Keeps what a loading process gave."""
-        if volume is not None and not self._cache.has(volume.content):
-            self._cache.store(case.image, stamp_of(case.image), volume)
+    def to_hand_over(self, case: Case, content: str) -> CachedVolume | None:
+        """What a loading process must give to the main one: nothing where both see the disk."""
+        volume = self._cache.load(content) if isinstance(self._cache, MemoryCache) else None
+        return volume and replace(volume, findings=self.findings_of(case))
+
+    def take_over(self, case: Case, stamp: list[JsonValue], volume: CachedVolume) -> None:
+        """Keeps what a loading process gave, with the file's stamp from before it was read."""
+        self._cache.store(case.image, stamp, volume)
 
     def _build(self, case: Case) -> CachedVolume:
         chain = self._chain = self._chain or preprocessing(self._config)
@@ -115,13 +122,26 @@ class VolumeStore:
                 raise
             raise cause from None
         image = result.as_tensor().to(torch.float32).contiguous()
-        volume = CachedVolume(image, spacing_of(result), str(result.meta["content"]))
+        findings = tuple(Finding(*pair) for pair in json.loads(result.meta["findings"]))
+        content = str(result.meta["content"])
+        volume = CachedVolume(image, spacing_of(result), content, findings)
         self._cache.store(case.image, stamp, volume)
         return volume
 
 
-#: What became of a case, and its volume where the main process must be given it.
-_Found = tuple[str | Refusal | VolclassError, CachedVolume | None]
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What became of a case.
+
+    Attributes:
+        result: Its content hash, or why it is refused.
+        stamp: Of its file, from before it was read.
+        volume: Where the main process must be given it.
+    """
+
+    result: str | Refusal | VolclassError
+    stamp: list[JsonValue]
+    volume: CachedVolume | None = None
 
 
 class _Inspection(Dataset[_Found]):
@@ -133,12 +153,16 @@ class _Inspection(Dataset[_Found]):
         return len(self._cases)
 
     def __getitem__(self, index: int) -> _Found:
+        stamp: list[JsonValue] = []
         try:
+            stamp = stamp_of(self._cases[index].image)
             found = self._store.inspect(self._cases[index])
         except VolclassError as error:
             # As an exception it would lose its parts between processes.
-            return error, None
-        return found, self._store.to_hand_over(found) if isinstance(found, str) else None
+            return _Found(error, stamp)
+        case = self._cases[index]
+        kept = self._store.to_hand_over(case, found) if isinstance(found, str) else None
+        return _Found(found, stamp, kept)
 
 
 def prepare(
@@ -160,10 +184,12 @@ def prepare(
     """
     contents: dict[str, str] = {}
     refused: list[Refusal] = []
-    for case, (found, volume) in zip(cases, _inspections(store, cases, workers), strict=True):
-        store.take_over(case, volume)
+    for case, item in zip(cases, _inspections(store, cases, workers), strict=True):
+        found = item.result
         if isinstance(found, VolclassError):
             raise found
+        if item.volume is not None:
+            store.take_over(case, item.stamp, item.volume)
         if isinstance(found, Refusal):
             refused.append(found)
         else:
@@ -204,6 +230,19 @@ def check_refusals(refused: Sequence[Refusal], allowed: int) -> None:
         remedy="mend or remove them; data.max_quarantine="
         f"{len(refused)} leaves them out and says so in the report",
     )
+
+
+def doubts(store: VolumeStore, cases: Sequence[Case]) -> dict[str, str]:
+    """What was doubtful in accepted volumes, in words by code, with the first files of each."""
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for case in cases:
+        for finding in store.findings_of(case):
+            found[finding.code].append((case.image.name, finding.text))
+    return {
+        code: f"{len(items)} volume{'s' if len(items) > 1 else ''}, e.g. {items[0][0]}: "
+        f"{items[0][1]}"
+        for code, items in sorted(found.items())
+    }
 
 
 def check_contents(cases: Sequence[Case], contents: dict[str, str]) -> None:

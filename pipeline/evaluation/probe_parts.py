@@ -73,9 +73,7 @@ def stage_features(table: FeatureTable, stage: int | None) -> FloatArray:
 
 def needs_companion(table: FeatureTable) -> bool:
     """Whether rows were made by the models of several folds, whose features never mix."""
-    models = set(table.models)
-    crossed = table.origin.scheme == "kfold" and any(name.startswith("fold_") for name in models)
-    return len(models) > 1 or crossed
+    return len(set(table.models)) > 1
 
 
 def make_plan(

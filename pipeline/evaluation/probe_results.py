@@ -31,12 +31,15 @@ class ProbeFigures:
         difference: AUROC minus that of the last stage; None for the last stage itself.
         chosen: The hyper-parameter of each fold.
         inner_folds: On how many inner folds each was chosen; 0 where the default was taken.
+        widened_low: Lower end of the AUROC's interval at a level that holds for all single stages
+            together (Bonferroni); None without an interval.
     """
 
     values: Mapping[str, Estimate]
     difference: Estimate | None
     chosen: tuple[float, ...]
     inner_folds: tuple[int, ...]
+    widened_low: float | None = None
 
     @property
     def auroc(self) -> Estimate:
@@ -125,7 +128,7 @@ def _stage_json(item: StageResult, folds: tuple[int, ...]) -> dict[str, JsonValu
             for fold, value, inner in zip(folds, figures.chosen, figures.inner_folds, strict=True)
         ]
         values = {name: value.as_json() for name, value in figures.values.items()}
-        result[kind] = {**values, "chosen": chosen}
+        result[kind] = {**values, "auroc_widened_low": figures.widened_low, "chosen": chosen}
         differences[kind] = figures.difference.as_json() if figures.difference else None
     result["difference_to_last"] = differences
     return result
@@ -160,7 +163,7 @@ def run_probes(plan: ProbePlan, display: Display, *, resamples: int = 2000) -> P
             stage,
             sum(origin.channels) if stage is None else origin.channels[stage - 1],
             {
-                kind: _figures(item, last[kind], resamples, origin.seed)
+                kind: _figures(item, last[kind], len(plan.table.stages), resamples, origin.seed)
                 for kind, item in probed[stage].items()
             },
         )
@@ -217,7 +220,7 @@ def _scored(plan: ProbePlan, probabilities: list[FloatArray]) -> ScoredCases:
     )
 
 
-def _figures(item: _Probed, last: _Probed, resamples: int, seed: int) -> ProbeFigures:
+def _figures(item: _Probed, last: _Probed, looks: int, resamples: int, seed: int) -> ProbeFigures:
     found = evaluate(item.cases, resamples=resamples, seed=seed)
     difference = None
     if item is not last:
@@ -227,7 +230,17 @@ def _figures(item: _Probed, last: _Probed, resamples: int, seed: int) -> ProbeFi
         difference=difference,
         chosen=tuple(answer.chosen for answer in item.answers),
         inner_folds=tuple(answer.inner_folds for answer in item.answers),
+        widened_low=None
+        if found.metrics["auroc"].low is None
+        else _low_for(item.cases, looks, resamples, seed),
     )
+
+
+def _low_for(cases: ScoredCases, looks: int, resamples: int, seed: int) -> float:
+    """Lower end of the AUROC's interval, so wide that all of `looks` such hold at 95 % together."""
+    blocks = resamplings(cases, resamples, seed, within_folds=True)
+    values = np.concatenate([fold_mean_auroc(cases, block) for block in blocks])
+    return float(np.nanquantile(values, 0.025 / looks))
 
 
 def auroc_difference(

@@ -123,8 +123,14 @@ def _notices(run: RunFiles) -> tuple[str, ...]:
     return (
         *_unfinished(run),
         *(text for (key, value), text in _DECLARED.items() if run.environment.get(key) == value),
+        *_doubtful(run),
         *run.notices,
     )
+
+
+def _doubtful(run: RunFiles) -> tuple[str, ...]:
+    text = run.environment.get("doubtful", "")
+    return (f"Some volumes were read with a doubt: {text}.",) if text else ()
 
 
 def _unfinished(run: RunFiles) -> tuple[str, ...]:

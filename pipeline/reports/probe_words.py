@@ -68,9 +68,16 @@ def verdict(found: ProbeEvaluation) -> Verdict:
         told = f"The AUROC is highest at {title} ({number(value.estimate, 2)}, no interval)"
         return Verdict("open", f"No interval: {value.reason}.", told + against, best)
     if value.low > 0.5:
-        told = f"The signal is strongest at {title}: AUROC {figure}"
-        chip = f"Signal found: the interval of {title} lies above 0.5."
-        return Verdict("good", chip, told + against, best)
+        told = f"The AUROC is highest at {title}: {figure}"
+        looks = len(found.depths)
+        widened = best.probes[LOGISTIC].widened_low
+        if widened is None or widened <= 0.5:
+            chip = (
+                f"Not settled: the highest of {looks} stages is above 0.5 by its own interval only."
+            )
+            return Verdict("open", chip, told + against, best)
+        above = f"the interval of {title}, widened for {counted(looks, 'look')}, lies above 0.5."
+        return Verdict("good", f"Signal found: {above}", told + against, best)
     if value.high is not None and value.high < 0.5:
         told = f"Every stage ranks below chance; the highest AUROC is {figure} at {title}."
         return Verdict("bad", "Worse than chance: check the labels.", told, best)
@@ -138,7 +145,8 @@ def caution(found: ProbeEvaluation) -> str:
         f"The highest of {stages} figures is partly luck, so choosing a stage by it flatters that "
         f"stage. Every figure and each of the {looks} comparisons with the last stage has a 95 % "
         "interval of its own, not widened for looking so often: by chance alone about one in "
-        "twenty leaves out 0.5, or zero, where nothing is to be found."
+        "twenty leaves out 0.5, or zero, where nothing is to be found. The verdict at the top "
+        f"widens its interval for {counted(stages, 'stage')} (Bonferroni)."
     )
 
 
@@ -166,6 +174,11 @@ def limits(found: ProbeEvaluation) -> list[str]:
             "probes learn from, so their features may be fitted to their labels, which those of "
             "test cases are not. A late stage suffers most from that, and its figures "
             "can be too low; none is too high for this reason."
+        )
+    elif found.origin.start == "file":
+        sentences.append(
+            "Whether the network has seen these cases: its weights come from a file, and if that "
+            "was trained on any of them, every figure here is too high."
         )
     else:
         sentences.append(

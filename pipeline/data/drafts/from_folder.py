@@ -14,7 +14,7 @@ from ..volume_files import VOLUME_SUFFIXES, find_volumes, stem_of
 from .draft import Draft, cell, relative, safe, unique_ids
 from .labels import Layout, guess_layout, spelled, words_like_labels
 from .name_tokens import Parts, is_mask
-from .participants import Participants, find_participants, participant_key
+from .participants import Participants, find_participants
 from .patients import Patients, guess_patients
 
 _EXAMPLES = 3
@@ -120,7 +120,8 @@ def _without_masks(paths: list[Path], warnings: list[str]) -> list[Path]:
         warnings.append(f"all files look like segmentations by their names: {examples}")
         return paths
     warnings.append(f"left out, as segmentations by their names: {examples}")
-    return [path for path in paths if path not in set(masks)]
+    left_out = set(masks)
+    return [path for path in paths if path not in left_out]
 
 
 def _add_labels(draft: Draft, layout: Layout, table: Participants | None) -> None:
@@ -131,7 +132,7 @@ def _add_labels(draft: Draft, layout: Layout, table: Participants | None) -> Non
         draft.note_classes("by the folders that the volumes lie in")
     elif table is not None and "label" in table.values:
         texts = table.values["label"]
-        names = [texts.get(participant_key(patient), "") for patient in draft.patients]
+        names = [texts.get(patient, "") for patient in draft.patients]
         draft.labels, changed = spelled(names)
         draft.warnings += changed
         draft.note_classes(f"by the column {table.taken['label']!r} of {table.name}")
@@ -159,7 +160,6 @@ def _fill(
     if draft.labels is not None:
         draft.labels = tuple(safe(label, altered) for label in draft.labels)
     draft.columns = ["image", "label", *known, "case_id", *(["split"] * bool(draft.splits)), *extra]
-    keys = [participant_key(patient) for patient in patients.ids]
     for number, case_id in enumerate(unique_ids(paths, stem_of)):
         row: dict[str, object] = {
             "image": relative(draft.files[number], draft.root),
@@ -168,7 +168,7 @@ def _fill(
             "case_id": cell(case_id),
             "split": draft.splits[number] if draft.splits else None,
         }
-        row |= {name: cell(safe(values[name].get(keys[number], ""))) for name in extra}
+        row |= {name: cell(safe(values[name].get(patients.ids[number], ""))) for name in extra}
         draft.rows.append(row)
     if altered:
         draft.warnings.append(

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .name_tokens import Parts, core, is_technical, looks_like_id, words
+from .name_tokens import Parts, core, is_technical, looks_like_id, named_as_classes, words
+from .person_folders import hold_persons
 
 _MOST_CLASSES = 20
 _SPLITS = {
@@ -61,11 +62,13 @@ def _are_classes(files: Sequence[Parts]) -> bool:
         return False
     if sum(map(looks_like_id, names)) >= len(names) / 2 or any(map(is_technical, names)):
         return False
-    return not _hold_the_same_kinds(files)
+    return not hold_persons(files) and not _hold_the_same_kinds(files)
 
 
 def _hold_the_same_kinds(files: Sequence[Parts]) -> bool:
-    """`smith/T1`, `jones/T1`: files are told apart by their kind alone, so a folder is a person."""
+    """`A/T1`, `B/T1`: files are told apart by their kind alone, which no class tells apart."""
+    if named_as_classes({parts[0] for parts in files}):
+        return False
     inside: defaultdict[str, set[Parts]] = defaultdict(set)
     for parts in files:
         inside[parts[0].casefold()].add(parts[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 #: Parts of a relative path: its folders, and the file's name without its ending.
 Parts = tuple[str, ...]
@@ -42,12 +42,23 @@ _CLASS_WORDS = re.compile(
     r"who|kl|cdr|hgg|lgg)(?![a-z])",
     re.IGNORECASE,
 )
+#: Names of folders that are surely no person's.
+_CLASSES = frozenset(
+    "ad cn mci hc nc td asd adhd scz hgg lgg control controls healthy normal abnormal patients "
+    "case cases positive negative pos neg yes no true false benign malignant tumor tumour tumors "
+    "notumor cancer lesion lesions disease diseased sick pathological covid covid19 noncovid "
+    "responder nonresponder male female low high mild moderate severe".split()
+)
+_DISEASE = re.compile(r"[^\W\d_]{3,}(?:oma|itis|osis|emia|onia|pathy|cancer|tumou?r|plasia)s?")
 _PERSON = re.compile(
     r"(?<![^\W\d_])(?:patient|participant|subject|subj|sub|pat|pid|mrn)"
     r"[-_ .#]*((?:[^\W\d_]{1,3}(?=\d))?\d+)",
     re.IGNORECASE,
 )
+#: `Pt01` is a patient at the start of a name; elsewhere, or with one digit, it may be a PET scan.
+_PT = re.compile(r"pt(?!(?:19|20)\d{6})\d{2,}", re.IGNORECASE)
 _CASE = re.compile(r"(?<![^\W\d_])case[-_ .#]*\d+", re.IGNORECASE)
+_TIME = re.compile(r"t[1-9]\d", re.IGNORECASE)
 #: A scan's number that is glued to the patient's: P01V2, 0012a.
 _GLUED = re.compile(r"([^\W\d_]*\d+)(?:(?:visit|scan|tp|ses|run|v|t)\d+|[a-d])", re.IGNORECASE)
 
@@ -61,8 +72,14 @@ def words(text: str) -> list[tuple[str, int, int]]:
 
 def _plain(word: str, table: frozenset[str]) -> bool:
     low = word.casefold()
-    time = table is _KINDS and re.fullmatch(r"[tv]\d", low)
-    return bool(time) or low in table or low.rstrip("0123456789") in table
+    if table is not _KINDS:
+        return low in table or low.rstrip("0123456789") in table
+    # One digit numbers a repetition (ct2); two or more are rather a patient's (CT01, Pt012).
+    return (
+        low in table
+        or re.sub(r"(?<!\d)\d$", "", low) in table
+        or re.fullmatch(r"[tv]\d|dwi\d{2,4}", low) is not None
+    )
 
 
 def core(name: str, counters: bool = True) -> list[tuple[str, int, int]]:
@@ -78,7 +95,9 @@ def core(name: str, counters: bool = True) -> list[tuple[str, int, int]]:
         counter = counters and _plain(word, _COUNTERS)
         number = counted and word.isdecimal()
         counted = counter and word.casefold() in _COUNTERS
-        if not (counter or number or _plain(word, _KINDS)):
+        # Behind an id T10 is a time as T1 is; in front of all, the tenth of T01 to T12.
+        time = bool(kept) and _TIME.fullmatch(word)
+        if not (counter or number or time or _plain(word, _KINDS)):
             glued = _GLUED.fullmatch(word)
             kept.append((word, start, start + len(glued.group(1)) if glued else end))
             if glued:
@@ -96,7 +115,7 @@ def id_key(text: str) -> str:
 
 def person(name: str) -> str | None:
     """`patient01`, `PAT-0012`, `subj_3`: a word for a person with a number."""
-    match = _PERSON.search(name)
+    match = _PERSON.search(name) or _PT.match(name)
     return match.group() if match else None
 
 
@@ -113,6 +132,21 @@ def looks_like_id(name: str) -> bool:
     if _CLASS_WORDS.match(name):
         return False
     return any(re.search(r"\d{2}", word) for word, *_ in core(name))
+
+
+def is_class(name: str) -> bool:
+    """Whether a folder's name is a usual word for a class: `tumor`, `CN`, `grade2`, `0`."""
+    low = name.casefold().strip()
+    if low == "0" or low in _CLASSES or _CLASS_WORDS.match(low):
+        return True
+    return any(
+        word in _CLASSES or _DISEASE.fullmatch(word) for word in re.findall(r"[^\W\d_]+", low)
+    )
+
+
+def named_as_classes(names: Collection[str]) -> bool:
+    """Whether most names are usual words for classes; one may be a person's initials (AD)."""
+    return sum(map(is_class, names)) >= len(names) / 2
 
 
 def is_technical(name: str) -> bool:

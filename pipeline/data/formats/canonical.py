@@ -124,7 +124,7 @@ def _canonical(
     voxels = np.empty(shape, dtype=np.float32)
     flips = tuple(slice(None, None, int(sign)) for sign in orientation[:, 1])
     as_stored = voxels.transpose(axes)[flips]
-    ends: list[float] = []
+    ends: list[int | float] = []
     nonfinite = 0
     step = max(1, _SLAB_VOXELS // (raw.shape[0] * raw.shape[1]))
     for start in range(0, raw.shape[2], step):
@@ -132,7 +132,7 @@ def _canonical(
         with np.errstate(over="ignore", invalid="ignore"):
             if (layout.slope, layout.inter) != (1.0, 0.0):
                 slab = slab * np.float64(layout.slope) + np.float64(layout.inter)
-            ends += [float(slab.min()), float(slab.max())]
+            ends += [slab.min().item(), slab.max().item()]  # of int64, float would round them
             as_stored[..., start : start + step] = slab
         if not math.isfinite(ends[-1] - ends[-2]):
             nonfinite += int(np.count_nonzero(~np.isfinite(raw[..., start : start + step])))
@@ -140,11 +140,14 @@ def _canonical(
     return voxels, layout.affine @ _nib.orientations.inv_ornt_aff(orientation, layout.shape)
 
 
-def _check_values(path: Path, ends: list[float], nonfinite: int, count: int) -> None:
+def _check_values(path: Path, ends: list[int | float], nonfinite: int, count: int) -> None:
     if nonfinite:
         raise VolumeError(Reason.E_NONFINITE, path, f"{nonfinite:,} of {count:,} voxels")
     low, high = min(ends), max(ends)
     if not -_FLOAT32_MAX <= low <= high <= _FLOAT32_MAX:
         raise VolumeError(Reason.E_RANGE, path, f"its values reach from {low:g} to {high:g}")
-    if np.float32(low) == np.float32(high):
+    if low == high:
         raise VolumeError(Reason.E_CONSTANT, path, f"every voxel is {low:g}")
+    if np.float32(low) == np.float32(high):
+        reason = f"its values, near {low:g}, differ by less than single precision can tell apart"
+        raise VolumeError(Reason.E_RANGE, path, f"{reason}; subtract an offset")

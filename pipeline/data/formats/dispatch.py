@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..volume import Reason, Volume, VolumeError
+from .itk_header import metaimage_for_itk, nrrd_for_itk
 from .magic import HEAD_BYTES, Kind, kind_of, looks_like
 from .metaimage import metaimage_data_file, read_metaimage
 from .mgh import read_mgh
@@ -25,7 +26,10 @@ _DATA_FILES: dict[Kind, Callable[[Path], Path | None]] = {
     "nrrd": nrrd_data_file,
     "metaimage": metaimage_data_file,
 }
-_ITK: dict[str, ItkReader] = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
+_ITK: dict[Kind, tuple[ItkReader, Callable[[Path], bytes]]] = {
+    "nrrd": ("NrrdImageIO", nrrd_for_itk),
+    "metaimage": ("MetaImageIO", metaimage_for_itk),
+}
 _NIFTI_NAMES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 _VOXELS_ALONE = (".raw", ".zraw", ".raw.gz")
 
@@ -54,8 +58,9 @@ def read_volume(path: Path, *, budget: int = 4 << 30) -> Volume:
         reason = f"it is a {name} file inside a gzip file; unpack it with gunzip"
         raise VolumeError(Reason.E_FORMAT, path, reason)
     volume = _READERS[kind](path, budget=budget)
-    if kind in ("nrrd", "metaimage"):
-        check_with_itk(path, _ITK[kind], volume)
+    if kind in _ITK:
+        reader, header_of = _ITK[kind]
+        check_with_itk(path, reader, header_of(path), volume)
     return volume
 
 

@@ -25,9 +25,10 @@ from .stored import Place, regular_size, system_errors
 from .text_header import HeaderFields, data_file, header_lines
 
 _ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
-_ORIGIN = ("Offset", "Position", "Origin")
-_MATRIX = ("TransformMatrix", "Rotation", "Orientation")
-_SPACING = ("ElementSpacing", "ElementSize")
+ORIGIN = ("Offset", "Position", "Origin")
+MATRIX = ("TransformMatrix", "Rotation", "Orientation")
+SPACING = ("ElementSpacing", "ElementSize")
+_MOST_AXES = 10  # of MetaIO; beyond, ITK writes past the end of its arrays
 _LPS = np.array([-1.0, -1.0, 1.0, 1.0])
 _SLOPE, _INTER = "ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"
 _FIELDS = {
@@ -35,7 +36,7 @@ _FIELDS = {
     for name in (
         *("ObjectType", "NDims", "DimSize", "ElementType", "ElementNumberOfChannels"),
         *("BinaryData", "CompressedData", "HeaderSize", "DistanceUnits", "ElementDataFile"),
-        *(*_ORDER, *_ORIGIN, *_MATRIX, *_SPACING, _SLOPE, _INTER),
+        *(*_ORDER, *ORIGIN, *MATRIX, *SPACING, _SLOPE, _INTER),
     )
 }
 #: MET_LONG is left out: its width differs between the systems that wrote it.
@@ -59,7 +60,7 @@ def read_metaimage(path: Path, *, budget: int = 4 << 30) -> Volume:
     with system_errors(path, path):
         regular_size(path, path)
         with path.open("rb") as handle:
-            fields = _fields(path, handle)
+            fields = metaimage_fields(path, handle)
             start = handle.tell()
     shape = _shape(path, fields)
     dtype = _dtype(fields)
@@ -77,12 +78,16 @@ def metaimage_data_file(path: Path) -> Path | None:
         OSError: The file cannot be read.
     """
     with path.open("rb") as handle:
-        name = _fields(path, handle)["ElementDataFile"]
+        name = metaimage_fields(path, handle)["ElementDataFile"]
     return None if name.upper() == "LOCAL" else data_file(path, name)
 
 
-def _fields(path: Path, handle: BinaryIO) -> HeaderFields:
-    """The fields that matter; the handle stands behind ElementDataFile, which is the last one."""
+def metaimage_fields(path: Path, handle: BinaryIO) -> HeaderFields:
+    """The fields that matter; the handle stands behind ElementDataFile, which is the last one.
+
+    Raises:
+        VolumeError: A field is stated twice, or the header has no end.
+    """
     fields = HeaderFields(path)
     for line in header_lines(path, handle):
         name, sign, text = line.partition("=")
@@ -100,6 +105,10 @@ def _shape(path: Path, fields: HeaderFields) -> tuple[int, int, int]:
     if fields.get("ObjectType", "Image").lower() != "image":
         raise fields.refusal(f"it holds an object of type {fields['ObjectType'][:40]!r}")
     sizes = fields.integers("DimSize")
+    if len(sizes) > _MOST_AXES:
+        raise fields.refusal(
+            f"it has {len(sizes)} dimensions; {_MOST_AXES} is the most", Reason.E_NDIM
+        )
     if fields.integers("NDims") != [len(sizes)]:
         raise fields.refusal(f"it has {len(sizes)} sizes and NDims {fields['NDims']!r}")
     text = fields.get("ElementNumberOfChannels", "1")
@@ -134,11 +143,11 @@ def _affine(path: Path, fields: HeaderFields) -> tuple[NDArray[np.float64], tupl
     unit = fields.get("DistanceUnits", "mm")
     if unit.lower() not in ("mm", "?", ""):
         raise fields.refusal(f"its DistanceUnits is {unit[:20]!r}, not mm", Reason.E_SPACING)
-    name, text = fields.first_of(_SPACING[:1]) or fields.first_of(_SPACING[1:]) or (_SPACING[0], "")
+    name, text = fields.first_of(SPACING[:1]) or fields.first_of(SPACING[1:]) or (SPACING[0], "")
     spacing = checked_spacing(path, fields.parse_reals(name, text), name)
     findings: tuple[Finding, ...] = ()
     matrix = np.eye(count)
-    if stated := fields.first_of(_MATRIX):
+    if stated := fields.first_of(MATRIX):
         # Row after row, each the direction of one axis.
         matrix = np.array(fields.finite(*stated, count * count)).reshape(count, count)
     else:
@@ -147,7 +156,7 @@ def _affine(path: Path, fields: HeaderFields) -> tuple[NDArray[np.float64], tupl
     affine = np.eye(4)
     with np.errstate(over="ignore"):  # what overflows is refused below
         affine[:3, :3] = matrix[:3, :3].T * spacing
-    if stated := fields.first_of(_ORIGIN):
+    if stated := fields.first_of(ORIGIN):
         affine[:3, 3] = fields.finite(*stated, count)[:3]
     return checked_affine(path, _LPS[:, None] * affine), findings
 

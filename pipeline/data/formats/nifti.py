@@ -14,12 +14,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
-from nibabel.spatialimages import HeaderDataError
-from numpy.typing import NDArray
 
 from ..volume import Finding, Reason, Volume, VolumeError
-from .canonical import Layout, checked_affine, several_channels, three_axes, volume_of
+from .canonical import Layout, several_channels, three_axes, volume_of
 from .magic import looks_like
+from .nifti_axes import nifti_affine
 from .pair import expected_half, half_of, other_half
 from .stored import GZIP_MAGIC, Place, decoded_head, missing, regular_size, system_errors
 
@@ -47,6 +46,7 @@ def read_nifti(path: Path, *, budget: int = 4 << 30) -> Volume:
         with file.open("rb") as handle:
             head, packed = decoded_head(path, handle, _HEADER_BYTES)
     header, paired = _header(path, head)
+    _shape(path, header)  # before the offset: a damaged header is told by its sizes first
     if paired:
         place = _place_in_pair(path, file, header)
     else:
@@ -90,7 +90,11 @@ def _offset(path: Path, header: Nifti1Header) -> int:
     offset = float(header["vox_offset"])
     least = 0 if bytes(header["magic"])[:2] == b"ni" else int(header.sizeof_hdr)
     if not (math.isfinite(offset) and offset >= least):
-        raise VolumeError(Reason.E_OFFSET, path, f"voxels are said to start at byte {offset:g}")
+        reason = f"voxels are said to start at byte {offset:g}"
+        if offset == 0:
+            start = -(-(least + 4) // 16) * 16  # behind the four bytes that announce extensions
+            reason += f", within its header; if they follow it, set vox_offset to {start}"
+        raise VolumeError(Reason.E_OFFSET, path, reason)
     return int(offset)
 
 
@@ -98,10 +102,8 @@ def _layout(path: Path, header: Nifti1Header, place: Place) -> Layout:
     shape = _shape(path, header)
     dtype = _dtype(path, header)
     slope, inter, findings = _scaling(path, header)
-    if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
-        text = "the header states no orientation; x to the left is assumed, as NIfTI-1 suggests"
-        findings += (Finding("W_ORIENTATION", text),)
-    return Layout(place, shape, dtype, _affine(path, header), slope, inter, findings)
+    affine, doubts = nifti_affine(path, header, shape)
+    return Layout(place, shape, dtype, affine, slope, inter, findings + doubts)
 
 
 def _header(path: Path, head: bytes) -> tuple[Nifti1Header, bool]:
@@ -158,17 +160,3 @@ def _scaling(path: Path, header: Nifti1Header) -> tuple[float, float, tuple[Find
     if not math.isfinite(inter):
         raise VolumeError(Reason.E_SCALE, path, f"scl_inter is {inter:g}")
     return slope, inter, ()
-
-
-def _affine(path: Path, header: Nifti1Header) -> NDArray[np.float64]:
-    zooms = header["pixdim"][1:4]
-    if int(header["sform_code"]) <= 0 and not (np.isfinite(zooms) & (zooms > 0)).all():
-        raise VolumeError(Reason.E_SPACING, path, f"its pixdim field is {zooms.tolist()}")
-    if header["pixdim"][0] == 0:
-        header["pixdim"][0] = 1  # as the standard reads a missing handedness
-    try:
-        with np.errstate(all="ignore"):  # what overflows is refused below
-            affine = np.asarray(_nib.Nifti1Header.get_best_affine(header), dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
-        raise VolumeError(Reason.E_AFFINE, path, str(error)) from error
-    return checked_affine(path, affine)

@@ -56,7 +56,7 @@ def read_nrrd(path: Path, *, budget: int = 4 << 30) -> Volume:
     with system_errors(path, path):
         regular_size(path, path)
         with path.open("rb") as handle:
-            fields = _fields(path, handle)
+            fields = nrrd_fields(path, handle)
             start = handle.tell()
     axes = spatial_axes(path, fields)
     affine, findings = affine_of(path, fields, axes)
@@ -73,12 +73,16 @@ def nrrd_data_file(path: Path) -> Path | None:
         OSError: The file cannot be read.
     """
     with path.open("rb") as handle:
-        fields = _fields(path, handle)
+        fields = nrrd_fields(path, handle)
     return data_file(path, fields["datafile"]) if "datafile" in fields else None
 
 
-def _fields(path: Path, handle: BinaryIO) -> HeaderFields:
-    """The fields by name without blanks; the handle stands behind the header's empty line."""
+def nrrd_fields(path: Path, handle: BinaryIO) -> HeaderFields:
+    """The fields by name without blanks; the handle stands behind the header's empty line.
+
+    Raises:
+        VolumeError: A line is no field, a field is stated twice, or the header has no end.
+    """
     fields = HeaderFields(path)
     lines = header_lines(path, handle)
     magic = next(lines, "")

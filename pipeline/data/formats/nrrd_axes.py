@@ -25,7 +25,8 @@ _SPACES = {
         ("leftposteriorsuperior", "lps", "leftposteriorsuperiortime", "lpst"), (-1, -1)
     ),
 }
-_VECTOR = re.compile(r"none|\(([^()]*)\)")
+VECTOR = re.compile(r"none|\(([^()]*)\)")
+_MOST_AXES = 16  # of teem, which reads NRRD for ITK
 _SPATIAL_KINDS = ("domain", "space", "???", "none")
 _MM = ("", "mm", "millimeter", "millimeters", "millimetre", "millimetres", "???")
 
@@ -55,6 +56,10 @@ def spatial_axes(path: Path, fields: HeaderFields) -> Axes:
     sizes = fields.integers("sizes")
     if fields.integers("dimension") != [len(sizes)]:
         raise fields.refusal(f"it has {len(sizes)} sizes and dimension {fields['dimension']!r}")
+    if len(sizes) > _MOST_AXES:
+        raise fields.refusal(
+            f"it has {len(sizes)} dimensions; {_MOST_AXES} is the most", Reason.E_NDIM
+        )
     directions = _directions(fields, len(sizes))
     kinds = fields["kinds"].lower().split() if "kinds" in fields else ["domain"] * len(sizes)
     if len(kinds) != len(sizes):
@@ -78,15 +83,16 @@ def _directions(fields: HeaderFields, count: int) -> tuple[tuple[float, ...] | N
     if "spacedirections" not in fields:
         return None
     text = fields["spacedirections"]
-    if _VECTOR.sub("", text).strip():
+    if VECTOR.sub("", text).strip():
         raise fields.refusal(f"its space directions are {text[:60]!r}")
-    found = [_vector(fields, match) for match in _VECTOR.finditer(text)]
+    found = [vector(fields, match) for match in VECTOR.finditer(text)]
     if len(found) != count:
         raise fields.refusal(f"it has {count} sizes and {len(found)} space directions")
     return tuple(found)
 
 
-def _vector(fields: HeaderFields, match: re.Match[str]) -> tuple[float, ...] | None:
+def vector(fields: HeaderFields, match: re.Match[str]) -> tuple[float, ...] | None:
+    """The numbers of a match of `VECTOR`, or None for an axis that is not in space."""
     if match[0] == "none":
         return None
     return tuple(fields.parse_reals("space direction or origin", match[1], ","))
@@ -127,10 +133,10 @@ def affine_of(
 
 def _origin(fields: HeaderFields) -> tuple[float, ...] | None:
     text = fields.get("spaceorigin", "(0,0,0)")
-    match = _VECTOR.fullmatch(text)
+    match = VECTOR.fullmatch(text)
     if match is None:
         raise fields.refusal(f"its space origin is {text[:60]!r}")
-    return _vector(fields, match)
+    return vector(fields, match)
 
 
 def _in_mm(fields: HeaderFields, vector: tuple[float, ...] | None) -> tuple[float, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
+
+from .stored import beside
 
 _OTHER = {".hdr": ".img", ".img": ".hdr"}
 
@@ -13,9 +16,15 @@ def half_of(path: Path) -> str | None:
 
 
 def other_half(path: Path) -> Path | None:
-    """The other file of the pair if it exists; the one that is compressed alike if both do."""
-    candidates = _candidates(path)
-    return next((file for file in candidates if file.exists()), None)
+    """The other file of the pair if it exists; the one that is compressed alike if both do.
+
+    Raises:
+        VolumeError: It is a link that leaves the folder.
+    """
+    other = next((file for file in _candidates(path) if file.exists()), None)
+    if other is not None:
+        beside(path, other.name)
+    return other
 
 
 def expected_half(path: Path) -> str:
@@ -30,6 +39,10 @@ def _candidates(path: Path) -> list[Path]:
     packed = path.name.lower().endswith(".gz")
     stem = path.name[: -len(half) - 3 * packed]
     endings = [_OTHER[half] + ".gz" * zipped for zipped in (packed, not packed)]
-    return [
-        path.with_name(stem + ending) for ending in (*endings, *(end.upper() for end in endings))
-    ]
+    return [path.with_name(stem + ending) for plain in endings for ending in _any_case(plain)]
+
+
+def _any_case(ending: str) -> list[str]:
+    """An ending in small letters, then in all its other spellings, such as `.Img`."""
+    letters = (dict.fromkeys((letter, letter.upper())) for letter in ending)
+    return ["".join(spelling) for spelling in product(*letters)]

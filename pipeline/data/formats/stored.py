@@ -7,6 +7,7 @@ here every stream is read to its end, so that its own checksum and length decide
 from __future__ import annotations
 
 import math
+import os
 import stat
 import zlib
 from collections.abc import Generator, Iterator
@@ -75,6 +76,25 @@ def system_errors(path: Path, file: Path) -> Iterator[None]:
 def missing(path: Path, name: str) -> VolumeError:
     """The refusal of a volume whose second file is not there."""
     return VolumeError(Reason.E_RAW_MISSING, path, f"there is no file {name} beside it")
+
+
+def beside(path: Path, name: str) -> Path:
+    """The file that holds the other part of a volume, its links resolved.
+
+    Args:
+        path: The volume, as it was named; it may itself be a link to anywhere.
+        name: The other file, from the volume's folder.
+
+    Raises:
+        VolumeError: It is a link that leaves the folder: its target may be any file of the system.
+    """
+    # Links are resolved by the system call that never fails on a loop.
+    folder = Path(os.path.realpath(path.parent))
+    file = Path(os.path.realpath(folder / name))
+    if not file.is_relative_to(folder):
+        reason = f"{name[:80]!r} is a link that leaves its folder; put both files into one folder"
+        raise VolumeError(Reason.E_DETACHED, path, reason)
+    return file
 
 
 def regular_size(path: Path, file: Path) -> int:

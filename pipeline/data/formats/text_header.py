@@ -8,16 +8,16 @@ rather than guess: what it cannot place is refused.
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from ..volume import Reason, VolumeError
+from .stored import beside
 
 _MOST_BYTES = 1 << 20  # of a header; gradient tables and segment names take some ten thousand
-_SEVERAL = re.compile(r"LIST$|LIST |.*%", re.IGNORECASE)
+_SEVERAL = re.compile(r"(?i:LIST$|LIST )|.*%[0-9]*d")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -124,13 +124,11 @@ def data_file(path: Path, name: str) -> Path:
     shown = repr(name[:80])
     if _SEVERAL.match(name):
         raise VolumeError(Reason.E_DETACHED, path, f"{shown} stands for several files")
+    if "\\" in name:
+        reason = f"{shown} is a Windows path; put that file beside the header, and name it there"
+        raise VolumeError(Reason.E_DETACHED, path, reason)
     if any(kind.anchor for kind in kinds) or any(".." in kind.parts for kind in kinds):
         raise VolumeError(Reason.E_DETACHED, path, f"{shown} may lie outside of its folder")
     if not name or not name.isprintable():
         raise VolumeError(Reason.E_DETACHED, path, f"{shown} is no name of a file")
-    # Links are resolved by the system call that never fails on a loop.
-    folder = Path(os.path.realpath(path.parent))
-    file = Path(os.path.realpath(folder / name))
-    if not file.is_relative_to(folder):
-        raise VolumeError(Reason.E_DETACHED, path, f"{shown} is a link that leaves its folder")
-    return file
+    return beside(path, name)

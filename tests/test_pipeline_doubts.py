@@ -1,0 +1,66 @@
+"""What is doubtful in an accepted volume is said: while reading, from the cache, on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from pipeline.config import Config
+from pipeline.crossval import cross_validate
+from pipeline.features import extract
+from pipeline.predict import predict
+from pipeline.progress import Display
+
+Build = Callable[..., Config]
+
+
+class Kept(Display, Protocol):
+    """A display that keeps its lines."""
+
+    shown: list[str]
+
+
+@pytest.fixture
+def doubtful(make_volumes: Callable[..., Path], tmp_path: Path) -> Path:
+    """A manifest whose first volume states no orientation."""
+    (tmp_path / "data").mkdir()
+    manifest = make_volumes(tmp_path / "data", patients=8)
+    first = min((tmp_path / "data" / "images").iterdir())
+    voxels = np.asarray(nib.load(first).dataobj, dtype=np.float32)  # type: ignore[attr-defined]
+    image = nib.Nifti1Image(voxels, np.eye(4))
+    image.set_sform(None, code=0)
+    image.set_qform(None, code=0)
+    nib.save(image, first)
+    return manifest
+
+
+@pytest.mark.parametrize("cache", ["disk", "ram"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_doubt_is_told_by_every_command_and_on_the_page(
+    small_config: Build, doubtful: Path, tmp_path: Path, lines: Kept, cache: str, workers: int
+) -> None:
+    more = [f"system.cache={cache}", f"system.workers={workers}", "train.epochs=1"]
+    config = small_config(f"data.manifest={doubtful}", *more)
+    expected = "doubtful: W_ORIENTATION in 1 volume, e.g. p00_0.nii.gz: "
+    told: list[int] = []
+    for work in (
+        lambda: cross_validate(config, tmp_path / "run", lines),
+        lambda: predict(tmp_path / "run", [str(doubtful)], tmp_path / "p.csv", lines),
+        lambda: extract(config, [], tmp_path / "f.parquet", lines),
+    ):
+        lines.shown.clear()
+        work()
+        told.append(sum(line.startswith(expected) for line in lines.shown))
+    assert told == [1, 1, 1]
+    page = (tmp_path / "run/report/index.html").read_text(encoding="utf-8")
+    assert "Some volumes were read with a doubt: W_ORIENTATION in 1 volume" in page
+
+
+def test_without_doubts_nothing_is_said(reference: Path) -> None:
+    page = (reference / "report/index.html").read_text(encoding="utf-8")
+    assert "with a doubt" not in page
