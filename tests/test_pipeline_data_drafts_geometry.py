@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 
@@ -14,18 +13,7 @@ from pipeline.config_file import load_config
 from pipeline.data.drafts.geometry import sample
 from pipeline.init import propose
 from pipeline.progress import Silent
-
-
-def put(
-    path: Path,
-    shape: tuple[int, int, int] = (6, 5, 4),
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    low: float = 0.0,
-) -> None:
-    """Writes a volume whose lowest value is `low`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    voxels = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) + low
-    nib.save(nib.Nifti1Image(voxels, np.diag([*spacing, 1.0])), path)
+from volume_makers import put
 
 
 def test_no_readable_volume_leaves_the_defaults(tmp_path: Path) -> None:

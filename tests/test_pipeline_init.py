@@ -7,8 +7,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 
 from pipeline.build import check_network
@@ -21,21 +19,10 @@ from pipeline.errors import ConfigError, DataError, StorageError
 from pipeline.init import Proposal, propose
 from pipeline.progress import Silent
 from pipeline.storage import read_table
+from volume_makers import put
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("VOLCLASS_DATA", ROOT.parent / "shared" / "data")) / "sts"
-
-
-def put(
-    path: Path,
-    shape: tuple[int, int, int] = (6, 5, 4),
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    low: float = 0.0,
-) -> None:
-    """Writes a volume whose lowest value is `low`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    voxels = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) + low
-    nib.save(nib.Nifti1Image(voxels, np.diag([*spacing, 1.0])), path)
 
 
 def put_all(folder: Path, names: Sequence[str]) -> Path:

@@ -1,4 +1,4 @@
-"""The same volume in every format, for tests of the readers."""
+"""Volumes on disk for tests: one in every format, and small ones where only headers matter."""
 
 from __future__ import annotations
 
@@ -118,3 +118,15 @@ NAMES = ("nii", "nii.gz", "pair", "pair.gz", "mgh", "mgz", *ITK_NAMES)
 def copy_of(written: dict[str, Path], name: str, folder: Path) -> Path:
     shutil.copytree(written[name].parent, folder, dirs_exist_ok=True)
     return folder / written[name].name
+
+
+def put(
+    path: Path,
+    shape: tuple[int, int, int] = (6, 5, 4),
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    low: float = 0.0,
+) -> None:
+    """Writes a volume whose lowest value is `low`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    voxels = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) + low
+    nib.save(nib.Nifti1Image(voxels, np.diag([*spacing, 1.0])), path)
