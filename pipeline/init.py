@@ -154,13 +154,14 @@ def _survey(draft: Draft, display: Display) -> Survey:
     draft.notes.append(f"geometry: of {read} volumes, evenly spread over {len(draft.files)}")
     if read:
         draft.notes += [f"  {line}" for line in found.lines()]
-    if found.refused:
-        listed = "; ".join(f"{shown[path]} ({why})" for path, why in found.refused[:_EXAMPLES])
-        more = len(found.refused) - _EXAMPLES
-        draft.warnings.append(
-            f"{len(found.refused)} of {len(chosen)} volumes cannot be read: {listed}"
-            + (f"; and {more} more" if more > 0 else "")
-        )
+    for items, what in ((found.refused, "cannot be read"), (found.doubtful, "raise a doubt")):
+        if items:
+            listed = "; ".join(f"{shown[path]} ({why})" for path, why in items[:_EXAMPLES])
+            more = len(items) - _EXAMPLES
+            draft.warnings.append(
+                f"{len(items)} of {len(chosen)} volumes {what}: {listed}"
+                + (f"; and {more} more" if more > 0 else "")
+            )
     return found
 
 

@@ -13,8 +13,9 @@ import pytest
 from pipeline.config import Config
 from pipeline.crossval import cross_validate
 from pipeline.features import extract
+from pipeline.init import propose
 from pipeline.predict import predict
-from pipeline.progress import Display
+from pipeline.progress import Display, Silent
 
 Build = Callable[..., Config]
 
@@ -59,6 +60,12 @@ def test_a_doubt_is_told_by_every_command_and_on_the_page(
     assert told == [1, 1, 1]
     page = (tmp_path / "run/report/index.html").read_text(encoding="utf-8")
     assert "Some volumes were read with a doubt: W_ORIENTATION in 1 volume" in page
+
+
+def test_init_tells_the_doubts_of_the_volumes_that_it_reads(doubtful: Path, tmp_path: Path) -> None:
+    told = propose(doubtful.parent / "images", tmp_path / "out", Silent()).warnings
+    (line,) = [text for text in told if "W_ORIENTATION" in text]
+    assert line.startswith("1 of 16 volumes raise a doubt: p00_0.nii.gz (W_ORIENTATION: ")
 
 
 def test_without_doubts_nothing_is_said(reference: Path) -> None:

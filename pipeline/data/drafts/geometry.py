@@ -33,12 +33,14 @@ class Survey:
         shapes: Numbers of voxels.
         minima: Lowest grey values.
         refused: File and reason of those that could not be read.
+        doubtful: File and finding of those that were read with a doubt.
     """
 
     spacings: list[Triple] = field(default_factory=list)
     shapes: list[tuple[int, int, int]] = field(default_factory=list)
     minima: list[float] = field(default_factory=list)
     refused: list[tuple[Path, str]] = field(default_factory=list)
+    doubtful: list[tuple[Path, str]] = field(default_factory=list)
 
     @property
     def looks_like_ct(self) -> bool:
@@ -101,6 +103,7 @@ def survey(files: Sequence[Path], advance: Callable[[], None]) -> Survey:
         except VolumeError as error:
             found.refused.append((path, f"{error.code}: {error.reason}"))
         else:
+            found.doubtful += [(path, f"{item.code}: {item.text}") for item in volume.findings]
             x, y, z = volume.voxels.shape
             found.spacings.append(volume.spacing)
             found.shapes.append((x, y, z))
