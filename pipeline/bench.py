@@ -26,8 +26,8 @@ from .features import extract
 from .progress import Display, Silent
 from .storage import make_folder, write_bytes, write_text
 
-_ROUNDS = 5
-_CASES = 96
+_ROUNDS = 3
+_CASES = 192
 _NETWORKS = ("poolformer3d_t", "poolformer3d_s12", "monai_resnet18")
 _SIDE = 64
 

@@ -200,13 +200,15 @@ def prepare(
 
 def _inspections(store: VolumeStore, cases: Sequence[Case], workers: int) -> Iterator[_Found]:
     dataset = _Inspection(store, cases)
+    # What is cached is looked up sooner than a process starts.
+    workers = min(workers, sum(not store.has(case) for case in cases))
     if workers == 0:
         yield from (dataset[index] for index in range(len(dataset)))
     else:
         loaded = DataLoader(
             dataset,
             batch_size=None,
-            num_workers=min(workers, len(cases)),
+            num_workers=workers,
             worker_init_fn=leave_signals_to_the_main_process,
         )
         yield from loaded
