@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import save as tensors_to_bytes
 
 from models3d.contract import VolumeModel
 
@@ -38,8 +37,7 @@ from .inputs import (
 from .progress import Display, making_bar
 from .run import Member, Run, RunFolder, training_identity
 from .seeds import derived_seed
-from .storage import sha256
-from .training.checkpoint import CheckpointFolder
+from .training.checkpoint import CheckpointFolder, weights_sha256
 
 _ONLY = "network"
 
@@ -70,6 +68,7 @@ class FeatureSource:
         tested: The fold that tests a case, by case id; missing where none does.
         folds: The folds, or None.
         start: Where the weights come from.
+        channels: Of each stage.
     """
 
     run: Run
@@ -78,6 +77,7 @@ class FeatureSource:
     tested: dict[str, int]
     folds: Folds | None
     start: Literal["run", "random", "file"]
+    channels: tuple[int, ...]
 
 
 def from_run(
@@ -109,10 +109,12 @@ def from_run(
     run = with_volumes(opened, cases)
     if not paths:
         _check_unchanged(run)
-    networks = {member.name: _trained(run, member) for member in members}
+    saw = models_that_saw(run.folds)
+    networks = {member.name: _trained(run, member, saw) for member in members}
     tested = _tested(run, trained)
     own = {name: model or _unseeing(name, networks, tested.get(name)) for name in sorted(run.cases)}
-    return FeatureSource(run, networks, own, tested, run.folds, "run")
+    channels = tuple(check_network(run.config).feature_info.channels())
+    return FeatureSource(run, networks, own, tested, run.folds, "run", channels)
 
 
 def _run_cases(run: Run) -> list[Case]:
@@ -146,10 +148,9 @@ def _has_refit(run: Run) -> bool:
     return CheckpointFolder(run.folder.checkpoints(Member(None)), identity).has_best()
 
 
-def _trained(run: Run, member: Member) -> DescribingNetwork:
+def _trained(run: Run, member: Member, saw: dict[str, set[int | None]]) -> DescribingNetwork:
     identity = training_identity(run.config, run.folds)
     digest = CheckpointFolder(run.folder.checkpoints(member), identity).best_sha256()
-    saw = models_that_saw(run.folds)
     taught = run.taught(member)
     if member.fold is not None:
         taught += run.folds.folds[member.fold].validation
@@ -191,7 +192,7 @@ def from_config(
         ConfigError: The network cannot be built.
         DataError: A volume is refused.
     """
-    check_network(config)
+    channels = tuple(check_network(config).feature_info.channels())
     folder = RunFolder(out)
     accelerator = build_accelerator(config.system, config.train.precision)
     store = build_store(config, folder.cache(config))
@@ -205,7 +206,7 @@ def from_config(
     folds = _folds(run)
     torch.manual_seed(derived_seed(config.seed, "weights"))
     network = build_network(config.model, max(len(folds.classes) if folds else 0, 2))
-    digest = sha256(tensors_to_bytes({k: v.contiguous() for k, v in network.state_dict().items()}))
+    digest = weights_sha256(network)
     network = network.to(accelerator.device)
     only = DescribingNetwork(digest, frozenset(), lambda: network)
     tested = {
@@ -216,7 +217,7 @@ def from_config(
     run = replace(run, folds=folds or nobody)
     start: Literal["random", "file"] = "random" if config.model.weights is None else "file"
     own = dict.fromkeys(sorted(run.cases), _ONLY)
-    return FeatureSource(run, {_ONLY: only}, own, tested, folds, start)
+    return FeatureSource(run, {_ONLY: only}, own, tested, folds, start, channels)
 
 
 def _labelled_or_not(run: Run) -> list[Case]:

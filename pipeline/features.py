@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .build import build_dataset, build_network
+from .build import build_dataset
 from .config import Config
 from .data.cases import Case
 from .data.dataset import evaluation_batches
@@ -144,17 +144,15 @@ def _training_rows(source: FeatureSource) -> list[Row]:
 
 def _origin(source: FeatureSource) -> Origin:
     run = source.run
-    with torch.device("meta"):
-        plain = run.config.model.model_copy(update={"weights": None})
-        channels = build_network(plain, 2).feature_info.channels()
     folds = source.folds
+    plain = run.config.model.model_copy(update={"weights": None})
     # Where the weights lie decides nothing; what they are, their hash says.
     settings = [plain.model_dump_json(), run.config.train.precision]
     return Origin(
         network=run.config.model.name,
         settings=sha256(json.dumps(settings).encode()),
         start=source.start,
-        channels=tuple(channels),
+        channels=source.channels,
         weights={name: source.networks[name].sha256 for name in sorted(set(source.own.values()))},
         preprocessing=sha256(preprocessing_key(run.config.preprocess).encode()),
         cases=sha256(json.dumps(sorted(run.contents.items())).encode()),
@@ -254,7 +252,8 @@ def _computed(
     cases = [Case(c.case_id, c.patient_id, c.image) for _, group in groups for c in group]
     dataset = build_dataset(run.config, cases, run.contents, (), run.store)
     batches = evaluation_batches(dataset, run.config.train.batch_size, run.config.system.workers)
-    stream = stage_batches(source.networks[name].load(), batches, run.accelerator)
+    network = source.networks[name].load()
+    stream = stage_batches(network, batches, run.accelerator, keep_maps=maps is not None)
     for part, group in groups:
         ids = [case.case_id for case in group]
         pooled: list[list[Tensor]] = []

@@ -8,6 +8,7 @@ kept, so that a damaged disk block costs one interval and not the run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import cast
 import safetensors.torch
 from pydantic import JsonValue
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import StorageError
 from ..storage import make_folder, read_json, remove, sha256, write_bytes, write_json
@@ -181,6 +182,15 @@ def _metadata(content: bytes) -> dict[str, str]:
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     return cast("dict[str, str]", header["__metadata__"])
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 of a network's weights and buffers, with their names and shapes; copies none."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -18,7 +18,8 @@ class StageBatch:
 
     Attributes:
         indices: (B,) the cases' places in the list that the loader was made from.
-        maps: A (B, C, X', Y', Z') for each stage, raw, on the network's device.
+        maps: A (B, C, X', Y', Z') for each stage, raw, on the network's device; none where only
+            pooled features are wanted.
         pooled: A (B, 3, C) float32 for each stage, on the CPU: mean, maximum, standard deviation.
     """
 
@@ -28,7 +29,11 @@ class StageBatch:
 
 
 def stage_batches(
-    network: nn.Module, batches: Iterable[Batch], accelerator: Accelerator
+    network: nn.Module,
+    batches: Iterable[Batch],
+    accelerator: Accelerator,
+    *,
+    keep_maps: bool = False,
 ) -> Iterator[StageBatch]:
     """Passes cases through a network, batch by batch, as they are asked for.
 
@@ -36,14 +41,22 @@ def stage_batches(
         network: Returns `(*stages, logits)`; put into evaluation mode.
         batches: The cases.
         accelerator: Device and precision.
+        keep_maps: Hand the whole maps out, too.
     """
     network.eval()
     for batch in batches:
-        with torch.inference_mode(), accelerator.autocast():
-            images = batch["image"].to(accelerator.device, non_blocking=True)
-            *maps, _ = network(images)
-            pooled = [pool(stage) for stage in maps]
-        yield StageBatch(batch["index"].tolist(), maps, [part.cpu() for part in pooled])
+        yield _described(network, batch, accelerator, keep_maps)
+
+
+def _described(
+    network: nn.Module, batch: Batch, accelerator: Accelerator, keep_maps: bool
+) -> StageBatch:
+    # A function of its own, so that the maps are free before the next batch: the memory is used
+    # again, where fresh pages would have to be fetched from the system for every batch.
+    with torch.inference_mode(), accelerator.autocast():
+        *maps, _ = network(batch["image"].to(accelerator.device, non_blocking=True))
+        pooled = [pool(stage).cpu() for stage in maps]
+    return StageBatch(batch["index"].tolist(), maps if keep_maps else [], pooled)
 
 
 def pool(stage: Tensor) -> Tensor:
