@@ -251,7 +251,10 @@ def _computed(
     run = source.run
     cases = [Case(c.case_id, c.patient_id, c.image) for _, group in groups for c in group]
     dataset = build_dataset(run.config, cases, run.contents, (), run.store)
-    batches = evaluation_batches(dataset, run.config.train.batch_size, run.config.system.workers)
+    # The volumes are cached by now. Where the network fills every core, reading them takes about a
+    # millisecond each, and processes that read ahead would only take cores away from it.
+    workers = 0 if run.accelerator.device.type == "cpu" else run.config.system.workers
+    batches = evaluation_batches(dataset, run.config.train.batch_size, workers)
     network = source.networks[name].load()
     stream = stage_batches(network, batches, run.accelerator, keep_maps=maps is not None)
     for part, group in groups:

