@@ -1,1 +1,37 @@
-"""2D networks for slice baselines and pretrained features (needs torch and timm)."""
+"""2D networks for the classification of slices (needs torch and timm)."""
+
+from .checkpoints import (
+    LoadTable,
+    WeightsError,
+    load_file,
+    load_published,
+    published_tensors,
+    read_tensors,
+)
+from .contract import FeatureInfo, StageInfo
+from .pooling import PoolName
+from .pyramid import FeaturePyramid
+from .slices import SliceAnswer, SliceClassifier
+from .slicing import Axis, Plane
+from .zoo import ZooNetwork, create_model, is_model, list_models
+
+__all__ = [
+    "Axis",
+    "FeatureInfo",
+    "FeaturePyramid",
+    "LoadTable",
+    "Plane",
+    "PoolName",
+    "SliceAnswer",
+    "SliceClassifier",
+    "StageInfo",
+    "WeightsError",
+    "ZooNetwork",
+    "create_model",
+    "is_model",
+    "list_models",
+    "load_file",
+    "load_published",
+    "published_tensors",
+    "read_tensors",
+]

@@ -5,12 +5,15 @@ Source: Yu et al. 2022, "MetaFormer Is Actually What You Need for Vision", arXiv
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from .checkpointing import checkpointed
 from .layers import (
+    BorderName,
+    Borders,
     DropPath,
     LayerScale,
     MixerName,
@@ -41,6 +44,47 @@ class BlockOptions:
     dropout: float
 
 
+def to_borders(value: BorderName | Sequence[BorderName]) -> Borders:
+    """Give what lies beyond the border for each axis, from one name for all axes or three.
+
+    Args:
+        value: ``zeros`` or ``edge``, or three of these in the order X, Y, Z.
+
+    Raises:
+        ValueError: not one or three of the names.
+    """
+    names = (value, value, value) if isinstance(value, str) else value
+    if (
+        not isinstance(names, Sequence)
+        or len(names) != 3
+        or any(name not in get_args(BorderName) for name in names)
+    ):
+        choices = " or ".join(get_args(BorderName))
+        msg = f"padding takes {choices}, or three of these for X, Y, Z; got {value!r}"
+        raise ValueError(msg)
+    return names[0], names[1], names[2]
+
+
+def repeat_edges(x: Tensor, voxels: Triple) -> Tensor:
+    """Repeat the outermost voxels beyond the border.
+
+    Args:
+        x: ``(B, C, X, Y, Z)``, left unchanged.
+        voxels: how many to add on both sides along X, Y, Z.
+
+    Returns:
+        The larger grid; ``x`` itself where there is nothing to add.
+    """
+    # Not functional.pad: its backward pass in replicate mode is not deterministic on a GPU.
+    for axis, count in enumerate(voxels, start=2):
+        if count > 0:
+            shape = list(x.shape)
+            shape[axis] = count
+            first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
+            x = torch.cat((first.expand(shape), x, last.expand(shape)), axis)
+    return x
+
+
 class ConvEmbed(nn.Module):
     """Strided convolution to a coarser grid: the stem, and the step between two stages.
 
@@ -51,6 +95,7 @@ class ConvEmbed(nn.Module):
         stride: strides in voxels along X, Y, Z.
         padding: voxels along X, Y, Z; by default half of what the kernel exceeds the stride by,
             rounded up, which is 2 for the published stem (kernel 7, stride 4).
+        borders: what the padding holds along X, Y, Z: zeros, or the nearest voxel.
 
     Attributes:
         min_size: smallest grid in voxels along X, Y, Z that gives an output.
@@ -63,18 +108,22 @@ class ConvEmbed(nn.Module):
         kernel: Triple,
         stride: Triple,
         padding: Triple | None = None,
+        borders: Borders = ("zeros", "zeros", "zeros"),
     ) -> None:
         super().__init__()
         if padding is None:
             x, y, z = (max(0, (k - s + 1) // 2) for k, s in zip(kernel, stride, strict=True))
             padding = (x, y, z)
-        self.conv = nn.Conv3d(in_dim, out_dim, kernel, stride, padding)
+        x, y, z = (p if b == "edge" else 0 for p, b in zip(padding, borders, strict=True))
+        self.repeated: Triple = (x, y, z)
+        x, y, z = (p - r for p, r in zip(padding, self.repeated, strict=True))
+        self.conv = nn.Conv3d(in_dim, out_dim, kernel, stride, (x, y, z))
         x, y, z = (max(1, k - 2 * p) for k, p in zip(kernel, padding, strict=True))
         self.min_size: Triple = (x, y, z)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, in_dim, X, Y, Z)`` to ``(B, out_dim, X', Y', Z')``."""
-        embedded: Tensor = self.conv(x)
+        embedded: Tensor = self.conv(repeat_edges(x, self.repeated))
         return embedded
 
 

@@ -14,6 +14,8 @@ from torch.nn import functional
 Triple: TypeAlias = tuple[int, int, int]
 PerAxis: TypeAlias = int | Sequence[int]
 MixerName: TypeAlias = Literal["pool", "identity", "conv"]
+BorderName: TypeAlias = Literal["zeros", "edge"]
+Borders: TypeAlias = tuple[BorderName, BorderName, BorderName]
 NormName: TypeAlias = Literal["group", "channel", "batch"]
 
 

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .blocks import BlockOptions, ConvEmbed, Stage
+from .blocks import BlockOptions, ConvEmbed, Stage, to_borders
 from .contract import FeatureInfo, StageInfo, VolumeModel
 from .heads import MeanHead
-from .layers import MixerName, NormName, PerAxis, Triple, make_norm, to_triple
+from .layers import (
+    BorderName,
+    Borders,
+    MixerName,
+    NormName,
+    PerAxis,
+    Triple,
+    make_norm,
+    to_triple,
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,9 @@ class PoolFormer3d(VolumeModel):
         stem_stride: its stride, one number or X, Y, Z.
         strides: stride of the step between stages: one number for all, or one entry for each
             step, itself one number or X, Y, Z, as in ``[2, 2, [2, 2, 1]]``.
+        padding: what stem and steps see beyond the border: ``zeros``, as published, or ``edge``,
+            the nearest voxel; one for all axes or X, Y, Z. Weights inflated as ``mean`` want
+            ``edge`` along their axis, see ``inflate``.
         mixer: ``pool`` gives P(n) - n of the normed input n, ``identity`` gives n, ``conv`` a
             depthwise 3x3x3 convolution of n.
         pool_window: odd extent of the pooling in voxels, one number or X, Y, Z; for ``pool`` only.
@@ -89,6 +101,7 @@ class PoolFormer3d(VolumeModel):
         stem_kernel: PerAxis = 7,
         stem_stride: PerAxis = 4,
         strides: int | Sequence[PerAxis] = 2,
+        padding: BorderName | Sequence[BorderName] = "zeros",
         mixer: MixerName = "pool",
         pool_window: PerAxis = 3,
         norm: NormName = "group",
@@ -109,11 +122,13 @@ class PoolFormer3d(VolumeModel):
             _check_rate(name, rate)
         self.in_chans = in_chans
         self.num_classes = num_classes
+        borders = to_borders(padding)
         self.stem = ConvEmbed(
             in_chans,
             dims[0],
             to_triple(stem_kernel, "stem_kernel"),
             to_triple(stem_stride, "stem_stride"),
+            borders=borders,
         )
         window = to_triple(pool_window, "pool_window")
         if mixer != "pool" and window != (3, 3, 3):
@@ -122,7 +137,7 @@ class PoolFormer3d(VolumeModel):
         options = BlockOptions(mixer, window, norm, _check_layer_scale(layer_scale), dropout)
         steps = _stage_strides(strides, len(depths))
         hidden = _hidden_widths(mlp_ratio, dims)
-        self.stages = _make_stages(depths, dims, steps, hidden, drop_path, options)
+        self.stages = _make_stages(depths, dims, steps, borders, hidden, drop_path, options)
         self.feature_norms = nn.ModuleList(make_norm(norm, d) for d in dims if feature_norm)
         self.head = MeanHead(dims[-1], num_classes, norm, head_dropout)
         self.num_features = self.head.num_features
@@ -178,6 +193,7 @@ def _make_stages(
     depths: Sequence[int],
     dims: Sequence[int],
     strides: Sequence[Triple],
+    borders: Borders,
     hidden: Sequence[int],
     drop_path: float,
     options: BlockOptions,
@@ -188,7 +204,7 @@ def _make_stages(
     for index, (depth, dim) in enumerate(zip(depths, dims, strict=True)):
         downsample = (
             # Padded by 1 as published, whatever the stride: down to one voxel, any grid will do.
-            ConvEmbed(dims[index - 1], dim, (3, 3, 3), strides[index - 1], (1, 1, 1))
+            ConvEmbed(dims[index - 1], dim, (3, 3, 3), strides[index - 1], (1, 1, 1), borders)
             if index > 0
             else nn.Identity()
         )

@@ -195,20 +195,27 @@ def init(
             typer.echo(line)
 
 
-@app.command(epilog="Example: volclass report runs/demo")
+@app.command(epilog="Example: volclass report runs/demo runs/other --out runs/compared")
 def report(
-    run: RunArgument,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="A run folder; several are compared."),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder; by default RUN/report.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder; by default RUN/report. Needed for several."),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write the report of a run again, from its files alone."""
+    """Write the report of a run again, from its files alone; or compare several on one page."""
     with _refusals(debug):
+        if len(runs) > 1:
+            _comparison(runs, out)
+            return
         from .reports.page import write_report
 
-        write_report(run, out)
-        _headline(out or run / "report")
+        write_report(runs[0], out)
+        _headline(out or runs[0] / "report")
 
 
 @app.command(epilog="Example: volclass split --config my.yaml cv.folds=5 --out runs/mine")
@@ -227,6 +234,35 @@ def split(config: ConfigName, out: Out, overrides: Overrides = None, debug: Debu
                 f"{len(fold.test)} test"
             )
         typer.echo(f"folds: {out / 'folds.json'}")
+
+
+@app.command(
+    epilog="Example: volclass ladder --config ladders/quick data.manifest=cases.csv "
+    "--out runs/ladder"
+)
+def ladder(
+    config: Annotated[
+        str, typer.Option("--config", "-c", help="Ladder file, or the name of a shipped one.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the ladder.")],
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Compare baselines, 2D and 3D networks on the same folds; stopped, it goes on where it was."""
+    with _refusals(debug):
+        from .ladder_config import read_ladder
+        from .storage import check_writable
+
+        # Mistakes are told before a heavy library is imported.
+        read_ladder(config, overrides or (), _nothing)
+        check_writable(out)
+        from .ladder import ladder as climb
+        from .progress import display
+
+        with display() as shown:
+            comparison = climb(config, out, shown, overrides or ())
+        for line in comparison.lines():
+            typer.echo(line)
 
 
 @app.command(epilog="Example: volclass bench --out docs/benchmarks.md")
@@ -302,6 +338,10 @@ def _note(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def _nothing(_: str) -> None:
+    """Tells nobody: the same is told again later."""
+
+
 def _headline(folder: Path) -> None:
     """Prints the result in one line, and where the page is."""
     from .storage import read_json
@@ -321,6 +361,25 @@ def _headline(folder: Path) -> None:
         typer.echo(f"{name}: {metric['estimate']:.3f}{interval}")
     typer.echo(f"{summary['cases']} cases of {summary['patients']} patients")
     typer.echo(f"report: {folder / 'index.html'}")
+
+
+def _comparison(runs: list[Path], out: Path | None) -> None:
+    """Compares runs, and prints the ranking and the verdict."""
+    if out is None:
+        from .errors import ConfigError
+
+        raise ConfigError(
+            "where shall the comparison go?",
+            why=f"{len(runs)} runs are named, and it belongs to none of them",
+            remedy="name a folder for it with --out",
+        )
+    from .compare import compare
+    from .progress import display
+
+    with display() as shown:
+        result = compare(runs, out, shown)
+    for line in result.lines():
+        typer.echo(line)
 
 
 @contextmanager

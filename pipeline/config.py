@@ -165,25 +165,74 @@ class SupervisionConfig(Section):
     """Each head's part in the loss: main + weight x head; 0 builds no head."""
 
 
+class SlicesConfig(Section):
+    """How a 2D network reads a volume; for the 2D names of `volclass models` alone."""
+
+    axis: Literal["axial", "coronal", "sagittal", "all"] = "axial"
+    """Slices along Z, Y or X, or along all three."""
+    count: PositiveInt | None = None
+    """That many slices, evenly spread along each axis; null takes all."""
+    neighbours: Annotated[int, Field(ge=0)] = 0
+    """2.5D: so many slices on each side are further channels."""
+    pool: Literal["mean", "max", "attention", "gru", "transformer"] = "attention"
+    """How slices become one answer; the last two know their order."""
+    frozen: bool = False
+    """Keep the 2D network as it starts: its slice features are computed once, and the pool and the
+    classifier alone are trained on them. Training cases are then not augmented."""
+    freeze_stages: Annotated[int, Field(ge=0, le=4)] = 0
+    """Keep the stem and so many stages as they start."""
+    pyramid: bool = False
+    """Put a feature pyramid of five levels on the four stages."""
+
+
+class InflateConfig(Section):
+    """How 2D weights become 3D ones (`model.init` inflate, or timm with a 3D network)."""
+
+    mode: Literal["centre", "mean"] = "centre"
+    """Each 2D kernel in the middle of the 3D one, or spread evenly along the axis."""
+    axis: Literal["x", "y", "z"] = "z"
+    """The axis that the 2D network did not know."""
+
+
 class ModelConfig(Section):
     """The network."""
 
     name: str = "poolformer3d_t"
-    """A name that `volclass models` lists."""
+    """A name that `volclass models` lists, or any other of timm that has four stages."""
     mixer: Literal["pool", "identity", "conv"] | None = None
     """Token mixer; null is the network's own."""
     drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     """Largest rate of stochastic depth; null is the network's own."""
-    init: Literal["random"] = "random"
-    """Where the weights start, unless `weights` names a file."""
+    init: Literal["random", "timm", "inflate"] = "random"
+    """Where the weights start: random unless `weights` names a file; `timm` downloads published 2D
+    weights, inflated where the network is 3D; `inflate` makes 3D ones of the 2D file `weights`."""
     weights: str | None = None
-    """A `.safetensors` file to start from; names and shapes must fit, the classifier's may not."""
+    """A file to start from, `.safetensors` or, for 2D weights, `.pth`; names and shapes must fit,
+    the classifier's may not."""
+    any_intensity: bool = False
+    """Give 2D pretrained weights other grey values than the 0..1 that they are normalised from."""
     stem: StemConfig = StemConfig()
     strides: tuple[PerAxis, ...] | None = None
     """Stride of each downsampling between stages; null is the network's own."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Any other option of the network."""
+    slices: SlicesConfig = SlicesConfig()
+    inflate: InflateConfig = InflateConfig()
     supervision: SupervisionConfig = SupervisionConfig()
+
+    @model_validator(mode="after")
+    def _start_is_clear(self) -> ModelConfig:
+        if self.init == "inflate" and self.weights is None:
+            raise ValueError("model.init is inflate, so model.weights=PATH of 2D weights is needed")
+        if self.init == "timm" and self.weights is not None:
+            raise ValueError(
+                "model.weights names a file, and model.init=timm downloads others: leave out one"
+            )
+        if self.slices.frozen and self.supervision.stages and self.supervision.weight > 0:
+            raise ValueError(
+                "frozen slice features have no stages to supervise: set model.supervision.stages=[]"
+            )
+        return self
 
 
 class TrainConfig(Section):
@@ -283,3 +332,12 @@ class Config(Section):
     cv: CvConfig = CvConfig()
     system: SystemConfig = SystemConfig()
     report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _frozen_features_are_seen_from_one_side(self) -> Config:
+        if self.model.slices.frozen and self.augment.test_time != "none":
+            raise ValueError(
+                "frozen slice features are computed once: set augment.test_time=none, "
+                "or model.slices.frozen=false"
+            )
+        return self

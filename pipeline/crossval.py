@@ -17,6 +17,7 @@ from .build import (
     build_order,
     build_store,
     check_network,
+    describe_start,
 )
 from .config import Config
 from .data.folds_file import check_folds, read_folds
@@ -24,6 +25,7 @@ from .data.splits import Fold, Folds, make_folds
 from .data.volumes import check_contents, check_refusals, doubts, prepare
 from .errors import ConfigError
 from .forecast import forecast
+from .frozen import compute_slice_features
 from .predict import predict_test_fold
 from .progress import Bar, Display, Silent, making_bar, size
 from .reports.page import write_report
@@ -76,6 +78,8 @@ def cross_validate(
     with _owned(folder, accelerator), heeding_signals() as stop:
         check_folder(config, folder, resume=resume, fold=fold)
         opened = _open(config, folder, accelerator, display)
+        for line in describe_start(config.model, len(opened.run.folds.classes)):
+            display.line(line)
         numbers = _chosen(opened.run, fold)
         for line in forecast(opened.run, numbers).lines():
             display.line(line)
@@ -83,7 +87,7 @@ def cross_validate(
             return None
         started = time.monotonic()
         try:
-            run = _read_volumes(opened, stop)
+            run = _with_slice_features(_read_volumes(opened, stop), stop)
             _train_folds(run, numbers, stop)
             if first:
                 # Before the refit: it changes no figure, and may still be stopped.
@@ -237,6 +241,14 @@ def _folds_without(folds: Folds, left_out: set[str]) -> Folds:
             Fold(kept(fold.train), kept(fold.validation), kept(fold.test)) for fold in folds.folds
         ),
     )
+
+
+def _with_slice_features(run: Run, stop: StopRequest) -> Run:
+    """The run with what its frozen 2D network makes of the volumes, where it has one."""
+    if not run.config.model.slices.frozen:
+        return run
+    with run.accelerator.main_process_first():
+        return replace(run, slice_features=compute_slice_features(run, stop))
 
 
 def _train_folds(run: Run, numbers: list[int], stop: StopRequest) -> None:

@@ -6,18 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from models3d.contract import VolumeModel
-
 from .build import (
+    Network,
     build_accelerator,
     build_manifest,
     build_network,
     build_store,
     check_network,
+    start_weights,
 )
 from .config import Config
 from .data.cases import Case
@@ -25,6 +24,7 @@ from .data.folds_file import check_folds
 from .data.splits import Folds, make_folds
 from .data.volume import voxels_of
 from .errors import ConfigError, DataError
+from .feature_table import Start
 from .inputs import (
     input_cases,
     is_override,
@@ -54,7 +54,7 @@ class DescribingNetwork:
 
     sha256: str
     seen: frozenset[str]
-    load: Callable[[], VolumeModel]
+    load: Callable[[], Network]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class FeatureSource:
     own: dict[str, str]
     tested: dict[str, int]
     folds: Folds | None
-    start: Literal["run", "random", "file"]
+    start: Start
     channels: tuple[int, ...]
 
 
@@ -205,7 +205,7 @@ def from_config(
     run = with_volumes(run, cases)
     folds = _folds(run)
     torch.manual_seed(derived_seed(config.seed, "weights"))
-    network = build_network(config.model, max(len(folds.classes) if folds else 0, 2))
+    network = _started(config, max(len(folds.classes) if folds else 0, 2), display)
     digest = weights_sha256(network)
     network = network.to(accelerator.device)
     only = DescribingNetwork(digest, frozenset(), lambda: network)
@@ -215,9 +215,19 @@ def from_config(
         for name in fold.test
     }
     run = replace(run, folds=folds or nobody)
-    start: Literal["random", "file"] = "random" if config.model.weights is None else "file"
+    drawn: Start = "timm" if config.model.init == "timm" else "random"
+    start: Start = drawn if config.model.weights is None else "file"
     own = dict.fromkeys(sorted(run.cases), _ONLY)
     return FeatureSource(run, {_ONLY: only}, own, tested, folds, start, channels)
+
+
+def _started(config: Config, classes: int, display: Display) -> Network:
+    """The network with the weights that it starts from; says what they are."""
+    network = build_network(config.model, classes, start=False, seed=config.seed)
+    lines = start_weights(network, config.model)
+    for line in lines or ["random weights: these features come from an untrained network"]:
+        display.line(line)
+    return network
 
 
 def _labelled_or_not(run: Run) -> list[Case]:

@@ -23,6 +23,8 @@ _IDS = ("case_id", "patient_id", "label", "fold", "model", "seen")
 
 Block = NDArray[np.float32]
 
+Start = Literal["run", "random", "timm", "file"]
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -31,8 +33,9 @@ class Origin:
     Attributes:
         network: Name of the network.
         settings: SHA-256 of all settings of the network, and of the precision it ran in.
-        start: `run` for trained networks of a run, `random` for one as it was drawn, `file` for
-            weights of a file, of which nobody knows what they have seen.
+        start: `run` for trained networks of a run, `random` for one as it was drawn, `timm` for
+            published 2D weights, `file` for weights of a file, of which nobody knows what they
+            have seen.
         channels: Channels of each stage.
         weights: SHA-256 of the weights, by model: `fold_0`, ..., `refit`, or `network` for one
             that no run trained.
@@ -46,7 +49,7 @@ class Origin:
 
     network: str
     settings: str
-    start: Literal["run", "random", "file"]
+    start: Start
     channels: tuple[int, ...]
     weights: dict[str, str]
     preprocessing: str

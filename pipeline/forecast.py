@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import psutil
 import torch
 
+from models2d.slices import SliceClassifier
+
 from .build import IN_CHANNELS, build_optimizer, build_task, build_views
 from .errors import ConfigError, StorageError
 from .progress import duration, size
@@ -112,12 +114,13 @@ def _measure_step(run: Run) -> tuple[float, int, tuple[tuple[int, ...], ...]]:
     # The batch size is that of all processes together; each forecasts its own share.
     share = -(-config.train.batch_size // run.accelerator.num_processes)
     images = torch.randn(share, IN_CHANNELS, *config.preprocess.size).to(device)
+    lessons = _lessons(task.plain_network, images)
     labels = torch.arange(share, device=device) % classes
     seconds = 0.0
     for _ in range(2):  # the first step also sets up memory and threads
         started = time.monotonic()
         with run.accelerator.autocast():
-            loss = task(images, labels)["total"] / len(labels)
+            loss = task(lessons, labels)["total"] / len(labels)
         torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -128,6 +131,13 @@ def _measure_step(run: Run) -> tuple[float, int, tuple[tuple[int, ...], ...]]:
         *stages, _ = task.plain_network.eval()(images[:1])
     shapes = tuple(tuple(stage.shape[1:]) for stage in stages)
     return seconds, sum(p.numel() for p in task.plain_network.parameters()), shapes
+
+
+def _lessons(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """What a training step reads: volumes, or features of their slices by a frozen network."""
+    if isinstance(network, SliceClassifier) and network.frozen:
+        return network.embed(images)
+    return images
 
 
 def _measure_reading(run: Run) -> tuple[float, int]:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from models3d.contract import VolumeModel
-
-from .build import build_accelerator, build_network, build_store
+from .build import Network, build_accelerator, build_network, build_store
 from .config import DataConfig
 from .config_file import load_config
 from .data.cases import Case
@@ -73,14 +71,13 @@ def trained_folds(run: Run) -> list[int]:
     return trained
 
 
-def trained_network(run: Run, member: Member) -> VolumeModel:
+def trained_network(run: Run, member: Member) -> Network:
     """A network with the weights that were kept, on the run's device.
 
     Raises:
         StorageError: The weights are missing or damaged.
     """
-    config = run.config.model.model_copy(update={"weights": None})
-    network = build_network(config, len(run.folds.classes))
+    network = build_network(run.config.model, len(run.folds.classes), start=False)
     identity = training_identity(run.config, run.folds)
     best = CheckpointFolder(run.folder.checkpoints(member), identity).best()
     network.load_state_dict(best.tensors)

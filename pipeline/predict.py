@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models2d.slices import SliceClassifier
+
 from .build import build_dataset, build_views
 from .config_file import load_config
 from .data.cases import Case
@@ -27,6 +29,7 @@ from .inputs import (
 from .progress import Display
 from .reports.pictures import picture_name, three_planes
 from .run import Run, training_identity
+from .slice_answers import SliceAnswers
 from .storage import check_writable, make_folder, write_bytes, write_table
 from .training.checkpoint import CheckpointFolder
 from .training.inference import check_finite, predict_logits, softmax
@@ -55,7 +58,8 @@ class Predicted:
 def predict_test_fold(run: Run, number: int) -> None:
     """Predicts a fold's test cases once, with the weights that validation chose."""
     cases = run.select(run.folds.folds[number].test)
-    probabilities = _probabilities(run, number, cases, build_views(run.config))
+    said = SliceAnswers(run, cases)
+    probabilities = _probabilities(run, number, cases, build_views(run.config), said)
     if not run.accelerator.is_main_process:
         return
     make_folder(run.folder.pictures)
@@ -67,6 +71,8 @@ def predict_test_fold(run: Run, number: int) -> None:
         _row(Predicted(case, row, number), run.folds.classes)
         for case, row in zip(cases, probabilities, strict=True)
     ]
+    if slices := said.rows(number):
+        write_table(run.folder.fold_slices(number), list(slices[0]), slices)
     write_table(run.folder.fold_predictions(number), list(rows[0]), rows)
 
 
@@ -86,9 +92,16 @@ def _row(predicted: Predicted, classes: Sequence[str]) -> dict[str, object]:
 
 
 def _probabilities(
-    run: Run, fold: int | None, cases: Sequence[Case], views: Sequence[View]
+    run: Run,
+    fold: int | None,
+    cases: Sequence[Case],
+    views: Sequence[View],
+    said: SliceAnswers | None = None,
 ) -> NDArray[np.float64]:
-    """(cases, K): the mean over the networks of a fold, or over those of all cases."""
+    """(cases, K): the mean over the networks of a fold, or over those of all cases.
+
+    What a 2D network says of each slice goes into `said`.
+    """
     config, classes = run.config, run.folds.classes
     # Labels play no part in a prediction; a new manifest may even have others.
     unlabelled = [Case(case.case_id, case.patient_id, case.image) for case in cases]
@@ -100,6 +113,8 @@ def _probabilities(
         logits = predict_logits(network, batches, run.accelerator, len(cases), views)
         check_finite(logits, [case.case_id for case in cases])
         answers.append(softmax(logits))
+        if said is not None and isinstance(network, SliceClassifier):
+            said.add(network)
     return np.asarray(np.mean(answers, axis=0))
 
 

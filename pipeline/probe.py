@@ -10,6 +10,7 @@ from .data.cases import Case
 from .data.folds_file import read_folds
 from .data.splits import class_order, make_folds
 from .errors import ConfigError, DataError
+from .evaluation.competitors import Card, Start, write_competitor
 from .evaluation.probe_parts import ProbePlan, make_plan, needs_companion
 from .evaluation.probe_results import ProbeEvaluation, run_probes
 from .feature_table import FeatureTable, read_features, training_path
@@ -19,6 +20,8 @@ from .reports.probe_words import figure_text, stage_title, verdict
 from .storage import check_writable, write_json, write_text
 
 _AGAIN = "extract the features again with `volclass features`"
+#: How a competitor says where its features come from.
+_STARTS: dict[str, Start] = {"run": "trained", "random": "random", "file": "file"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,8 @@ def probe(
     Args:
         path: A file that `volclass features` wrote; features of a cross-validated run need the
             companion that lies beside it.
-        out: Folder for `index.html` and `metrics.json`.
+        out: Folder for `index.html` and `metrics.json`, and for what `volclass report` compares:
+            `predictions.csv` and `competitor.json`, of logistic regression on all stages.
         display: Shows the progress.
         run: A run whose folds the features must have been made with.
         folds: Folds to make, by patient, where the file names none.
@@ -82,7 +86,24 @@ def probe(
     result = ProbeResult(out / "index.html", out / "metrics.json", found)
     write_text(result.page, render_probe_page(found))
     write_json(result.metrics, found.as_json())
+    _write_answers(out, found)
     return result
+
+
+def _write_answers(out: Path, found: ProbeEvaluation) -> None:
+    """What `volclass report` compares with runs on the same folds."""
+    assert found.answers is not None
+    notes = ["logistic regression on all stages"]
+    notes += ["folds made by the probe"] if found.scheme == "probe" else []
+    card = Card(
+        title=f"probe of {found.origin.network}",
+        kind="probe",
+        network=found.origin.network,
+        start=_STARTS.get(found.origin.start, "pretrained"),
+        folds=found.origin.folds,
+        notes=tuple(notes),
+    )
+    write_competitor(out, card, found.case_ids, found.answers)
 
 
 def _plan(path: Path, run: Path | None, folds: int) -> ProbePlan:

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from .config import Config
 from .config_file import config_tree
 from .data.cases import Case
+from .data.dataset import ImageStore
 from .data.splits import Folds
 from .data.volumes import VolumeStore
 from .progress import Display
@@ -128,6 +129,10 @@ class RunFolder:
         """Predictions of a fold's test cases; written last, so it marks a finished fold."""
         return self.fold(number) / "predictions.csv"
 
+    def fold_slices(self, number: int) -> Path:
+        """What each slice of a fold's test cases says, where a 2D network read them."""
+        return self.fold(number) / "slices.csv"
+
     def cache(self, config: Config) -> Path:
         """The cache of preprocessed volumes: configured, or beside the run."""
         named = config.system.cache_dir
@@ -147,6 +152,7 @@ class Run:
         contents: Content hash by case id.
         folds: Who is in which fold.
         display: Where progress is shown.
+        slice_features: What a frozen 2D network makes of the volumes, once it is known.
     """
 
     config: Config
@@ -157,6 +163,7 @@ class Run:
     contents: dict[str, str]
     folds: Folds
     display: Display
+    slice_features: ImageStore | None = None
 
     def select(self, case_ids: tuple[str, ...]) -> list[Case]:
         """Cases by their ids, in that order."""
@@ -178,10 +185,16 @@ class Run:
         return self.folder.cache(self.config)
 
     @property
+    def lessons(self) -> ImageStore:
+        """What training and validation read: the volumes, or features of their slices."""
+        return self.store if self.slice_features is None else self.slice_features
+
+    @property
     def loads(self) -> tuple[int, int, int]:
         """Workers, this process and all processes: what loading needs to know."""
         accelerator = self.accelerator
-        workers = self.config.system.workers
+        # Slice features are in memory: handing them from process to process would cost more.
+        workers = self.config.system.workers if self.slice_features is None else 0
         return workers, int(accelerator.process_index), int(accelerator.num_processes)
 
 

@@ -96,7 +96,10 @@ def _assemble(
     config, classes = run.config, run.folds.classes
     seed = member.seed(config.seed)
     cases = run.select(run.taught(member))
-    dataset = build_dataset(config, cases, run.contents, classes, run.store, augment_seed=seed)
+    augment_seed = None if config.model.slices.frozen else seed
+    dataset = build_dataset(
+        config, cases, run.contents, classes, run.lessons, augment_seed=augment_seed
+    )
     task = build_task(config, dataset.labels, len(classes), seed).to(run.accelerator.device)
     averaged = AveragedWeights(task.plain_network, config.train.ema)
     order = build_order(config.train, dataset.labels, seed)
@@ -131,7 +134,7 @@ def _validation(
     """Judges the averaged weights; the network's own are put back afterwards."""
     cases = run.select(run.folds.folds[number].validation)
     classes = run.folds.classes
-    dataset = build_dataset(run.config, cases, run.contents, classes, run.store)
+    dataset = build_dataset(run.config, cases, run.contents, classes, run.lessons)
     labels = np.array(dataset.labels, dtype=np.int64)
     batches = evaluation_batches(dataset, run.config.train.batch_size, *run.loads)
     views = build_views(run.config)

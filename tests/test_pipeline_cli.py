@@ -229,7 +229,7 @@ def test_models_are_listed_with_their_sizes() -> None:
     assert result.exit_code == 0, result.output
     assert len(result.output.splitlines()) == 3
     assert "parameters" in result.output
-    assert "no network matches" in refusal(["models", "resnet*"], 2)
+    assert "no network matches" in refusal(["models", "resnot*"], 2)
 
 
 @pytest.mark.parametrize("verb", ["train", "predict", "report", "split", "models"])

@@ -28,7 +28,11 @@ def test_base_shows_every_key_with_its_default() -> None:
     ],
 )
 def test_every_shipped_config_is_valid(name: str, tmp_path: Path) -> None:
-    overrides = [f"data.manifest={tmp_path / 'cases.csv'}"] if name.startswith("volumes/") else []
+    overrides = (
+        [f"data.manifest={tmp_path / 'cases.csv'}"]
+        if name.startswith(("volumes/", "slices/"))
+        else []
+    )
     if name == "benchmarks/medmnist3d":
         overrides = ["data.name=organmnist3d"]  # what the six sets share names none of them
     assert isinstance(load_config(name, overrides), Config)

@@ -117,16 +117,24 @@ class VolumeCache:
         Raises:
             StorageError: The disk is full or the folder is not writable.
         """
-        spacing = torch.tensor(volume.spacing, dtype=torch.float64)
-        payload = tensors_to_bytes({"image": volume.image, "spacing": spacing})
-        path = self._entry_path(volume.content)
-        make_folder(path.parent, mode=0o700)
-        write_bytes(path, sha256(payload).encode() + payload)
+        self.keep(volume)
         if stamp_of(source) == stamp:
             index = self._index_path(source)
             make_folder(index.parent, mode=0o700)
             entry = _IndexEntry(stamp, volume.content, volume.findings)
             write_json(index, _INDEX_ENTRY.dump_python(entry, mode="json"))
+
+    def keep(self, volume: CachedVolume) -> None:
+        """Writes an entry alone; it appears complete or not at all.
+
+        Raises:
+            StorageError: The disk is full or the folder is not writable.
+        """
+        spacing = torch.tensor(volume.spacing, dtype=torch.float64)
+        payload = tensors_to_bytes({"image": volume.image, "spacing": spacing})
+        path = self._entry_path(volume.content)
+        make_folder(path.parent, mode=0o700)
+        write_bytes(path, sha256(payload).encode() + payload)
 
     def _entry_path(self, content: str) -> Path:
         name = sha256(f"{content}\n{self._preprocessing}".encode())

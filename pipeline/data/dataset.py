@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,13 +13,20 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..batches import Batch, LoadedStep
 from ..errors import VolclassError
 from .augment import Augmentation, augmentation_seed, single_threaded
+from .cache import CachedVolume
 from .cases import Case
 from .order import TrainingOrder
 from .signals import leave_signals_to_the_main_process
-from .volumes import VolumeStore
 
 #: (epoch, index of the case): all that a loading process needs to know.
 Request = tuple[int, int]
+
+
+class ImageStore(Protocol):
+    """Where what a network reads comes from: volumes, or features of their slices."""
+
+    def fetch_known(self, case: Case, content: str) -> CachedVolume:
+        """What belongs to a case whose content hash was taken when the run started."""
 
 
 class VolumeDataset(Dataset[Batch]):
@@ -38,7 +46,7 @@ class VolumeDataset(Dataset[Batch]):
         cases: Sequence[Case],
         contents: Mapping[str, str],
         classes: Sequence[str],
-        store: VolumeStore,
+        store: ImageStore,
         augment: Augmentation | None = None,
         seed: int = 0,
     ) -> None:

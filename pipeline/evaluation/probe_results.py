@@ -15,7 +15,16 @@ from .cases import FloatArray, ScoredCases, scored_cases
 from .intervals import Estimate, percentile_interval, resamplings
 from .metrics import fold_mean_auroc, ones
 from .probe_parts import ProbePlan, patients_of, stage_features
-from .probes import KINDS, Answer, Split, TrainingPart, inner_splits, one_thread, tuned_answer
+from .probes import (
+    KINDS,
+    LOGISTIC,
+    Answer,
+    Split,
+    TrainingPart,
+    inner_splits,
+    one_thread,
+    tuned_answer,
+)
 from .results import evaluate
 
 FORMAT = 1
@@ -81,6 +90,9 @@ class ProbeEvaluation:
         own_models: Whether each fold has a network of its own.
         resamples: Bootstrap resamplings.
         stages: In order of depth, all together last.
+        case_ids: (N,) tested cases, in the order of `answers`.
+        answers: Out-of-fold probabilities of logistic regression on all stages together: of all
+            probes the one that no test result chose. None where figures alone are known.
     """
 
     origin: Origin
@@ -93,6 +105,8 @@ class ProbeEvaluation:
     own_models: bool
     resamples: int
     stages: tuple[StageResult, ...]
+    case_ids: tuple[str, ...] = ()
+    answers: ScoredCases | None = None
 
     @property
     def depths(self) -> tuple[StageResult, ...]:
@@ -180,6 +194,8 @@ def run_probes(plan: ProbePlan, display: Display, *, resamples: int = 2000) -> P
         own_models=plan.has_companion,
         resamples=resamples,
         stages=results,
+        case_ids=tuple(plan.table.case_ids[row] for fold in plan.folds for row in fold.test),
+        answers=probed[None][LOGISTIC].cases,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .pictures import picture_name
 from .run_files import RunFiles
+from .slice_section import CaseStrip, case_strip
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_BYTES = 300_000
@@ -28,6 +29,7 @@ class HardCase:
         of_label: Probability of the label, in 0..1.
         wrong: Whether the two differ.
         picture: The three-plane picture as a data address, empty where there is none.
+        strip: What its slices say; None for a 3D network.
     """
 
     case_id: str
@@ -39,6 +41,7 @@ class HardCase:
     of_label: float
     wrong: bool
     picture: str
+    strip: CaseStrip | None
 
 
 def hardest_cases(run: RunFiles, count: int) -> list[HardCase]:
@@ -62,8 +65,9 @@ def hardest_cases(run: RunFiles, count: int) -> list[HardCase]:
             of_label=float(scored.probabilities[index, scored.labels[index]]),
             wrong=bool(wrong[index]),
             picture=_picture(run, run.case_ids[index]),
+            strip=case_strip(run, index, f"strip{place}"),
         )
-        for index in order[:count].tolist()
+        for place, index in enumerate(order[:count].tolist())
     ]
 
 

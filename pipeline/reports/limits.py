@@ -19,6 +19,7 @@ def limits(run: RunFiles, result: Evaluation) -> list[str]:
         *_collection(run),
         *_models(run, result),
         *_calibration(result),
+        *_slices(run),
         *_left_out(run),
         "Whether it is safe to act on. This is research software and the model has not been "
         "tested with the people who would use it: not for clinical use.",
@@ -134,6 +135,21 @@ def _calibration(result: Evaluation) -> list[str]:
     return [
         f"Exact calibration: {counted(result.cases, 'case')} spread over up to 15 bins, the ECE "
         "is biased upwards, and the probabilities depend on the mix of classes in training."
+    ]
+
+
+def _slices(run: RunFiles) -> list[str]:
+    if run.slices is None:
+        return []
+    if run.slices.equal:
+        return [
+            "Why the network decided as it did: what it makes of single slices is shown, not what "
+            "it saw in them."
+        ]
+    return [
+        "Why the network decided as it did: the weights of the slices say where its pool looked, "
+        "which is no explanation of the decision (Jain and Wallace 2019, “Attention is not "
+        "Explanation”, arXiv 1902.10186)."
     ]
 
 

@@ -17,6 +17,8 @@ from .limits import limits
 from .plots import best_epoch
 from .redaction import hide_paths, relative_only
 from .run_files import RunFiles, read_run
+from .slice_section import slice_section
+from .start import start_words, untrained_parts
 from .wording import basis, counted, headline, interval, number, percent, verdict
 
 
@@ -105,7 +107,9 @@ def render_page(run: RunFiles, result: Evaluation, notices: tuple[str, ...]) -> 
         balance=sections.balance_rows(run),
         sites=sections.site_rows(run),
         learning=learning_drawings(run),
+        slices=slice_section(run),
         gallery=hardest_cases(run, run.settings.gallery),
+        start=start_words(run.config),
         run=run,
     )  # fmt: skip
 
@@ -122,6 +126,7 @@ _DECLARED = {
 def _notices(run: RunFiles) -> tuple[str, ...]:
     return (
         *_unfinished(run),
+        *untrained_parts(run.config),
         *(text for (key, value), text in _DECLARED.items() if run.environment.get(key) == value),
         *_doubtful(run),
         *run.notices,

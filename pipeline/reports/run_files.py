@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..config import ReportConfig
 from ..errors import StorageError
 from ..evaluation.cases import ScoredCases
+from ..evaluation.competitors import is_volume_network
 from ..storage import read_json
 from .redaction import shown_settings
 from .run_tables import Epoch, LeftOut, read_left_out, read_log, read_predictions
+from .slices import SliceTable, read_slices
 
 
 class _Section(BaseModel):
@@ -68,6 +70,7 @@ class RunFiles:
         config: Every config key as text, paths hidden.
         environment: Every entry of `environment.json` as text, paths hidden.
         notices: What is missing in the folder, one sentence each.
+        slices: What each slice of each row of `scored` says; None for a 3D network.
     """
 
     folder: Path
@@ -81,6 +84,7 @@ class RunFiles:
     config: Mapping[str, str]
     environment: Mapping[str, str]
     notices: tuple[str, ...]
+    slices: SliceTable | None
 
     @property
     def unfinished(self) -> tuple[int, ...]:
@@ -94,20 +98,26 @@ def read_run(run: Path) -> RunFiles:
 
     Raises:
         StorageError: The folder, `config.yaml`, `folds.json` or every prediction is missing, or a
-            file is damaged or belongs to another run.
+            file is damaged or belongs to another run; or some folds have slices and others lack
+            them.
     """
     if not run.is_dir():
         raise StorageError(
             f"no run folder {run.name}", where=str(run), remedy="give the --out of a training run"
         )
     plan, (config, settings) = _read_plan(run), _read_config(run)
-    case_ids, scored = read_predictions(run, plan.classes, _expected(plan))
+    expected = _expected(plan)
+    case_ids, scored = read_predictions(run, plan.classes, expected)
     environment = _read_environment(run)
     logs = {fold: read_log(run / f"fold_{fold}" / "log.csv") for fold in range(len(plan.folds))}
     left_out = read_left_out(run / "quarantine.csv")
     missing = [] if environment is not None else ["environment.json"]
     missing += [] if left_out is not None else ["quarantine.csv"]
     missing += [f"fold_{f}/log.csv" for f in sorted({*scored.folds.tolist()}) if logs[f] is None]
+    slices = read_slices(
+        run, plan.classes, case_ids, {case: fold for case, (fold, _, _) in expected.items()}
+    )
+    missing += ["slices.csv of every fold"] if slices is None and _reads_slices(config) else []
     return RunFiles(
         folder=run,
         plan=plan,
@@ -120,7 +130,13 @@ def read_run(run: Path) -> RunFiles:
         config=config,
         environment=environment or {},
         notices=(*_gaps(plan, scored), *(f"{name} is missing from the run." for name in missing)),
+        slices=slices,
     )
+
+
+def _reads_slices(config: Mapping[str, str]) -> bool:
+    name = config.get("model.name")
+    return name is not None and not is_volume_network(name)
 
 
 def _expected(plan: RunPlan) -> dict[str, tuple[int, str, str]]:

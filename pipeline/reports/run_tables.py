@@ -13,6 +13,12 @@ from ..evaluation.cases import ScoredCases, scored_cases
 from ..storage import read_table
 
 _ROUNDING = 1e-6
+_REMEDY = "restore the file, or delete it and predict again with --resume"
+_OTHER_REMEDIES = {
+    # A fold counts as finished while its predictions are there.
+    "slices.csv": "restore the file, or delete it and the predictions.csv beside it, and predict "
+    "again with --resume"
+}
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,14 @@ def read_log(path: Path) -> tuple[Epoch, ...] | None:
         return None
     return tuple(
         Epoch(
-            epoch=int(_number(path, row, "epoch") or 0),
-            train_loss=_number(path, row, "train_loss"),
-            validation_loss=_number(path, row, "validation_loss"),
-            validation_auroc=_number(path, row, "validation_auroc"),
-            best=_number(path, row, "best") == 1.0,
-            seconds=_number(path, row, "seconds"),
+            epoch=int(cell_number(path, row, "epoch") or 0),
+            train_loss=cell_number(path, row, "train_loss"),
+            validation_loss=cell_number(path, row, "validation_loss"),
+            validation_auroc=cell_number(path, row, "validation_auroc"),
+            best=cell_number(path, row, "best") == 1.0,
+            seconds=cell_number(path, row, "seconds"),
         )
-        for row in _rows(path, ("epoch", "train_loss", "validation_loss", "best"))
+        for row in table_rows(path, ("epoch", "train_loss", "validation_loss", "best"))
     )
 
 
@@ -83,7 +89,7 @@ def read_left_out(path: Path) -> tuple[LeftOut, ...] | None:
     if not path.exists():
         return None
     columns = ("case_id", "file", "code", "reason", "remedy")
-    return tuple(LeftOut(*(row[name] for name in columns)) for row in _rows(path, columns))
+    return tuple(LeftOut(*(row[name] for name in columns)) for row in table_rows(path, columns))
 
 
 def read_predictions(
@@ -111,7 +117,7 @@ def read_predictions(
         found = _prediction_file(path, classes, expected)
         for case, row in found.items():
             if case in rows and not rows[case].agrees(row):
-                raise _damaged(path, f"case {case!r} differs from the run's predictions.csv")
+                raise damaged_table(path, f"case {case!r} differs from the run's predictions.csv")
         rows |= {case: row for case, row in found.items() if case not in rows}
     if not rows:
         raise StorageError(
@@ -133,19 +139,21 @@ def _prediction_file(
     columns = ["case_id", "patient_id", "fold", "label", "prediction"]
     columns += [f"p_{name}" for name in classes]
     result: dict[str, _Row] = {}
-    for cells in _rows(path, columns):
+    for cells in table_rows(path, columns):
         case = cells["case_id"]
         planned = expected.get(case)
         if planned is None:
-            raise _damaged(path, f"case {case!r} is a test case of no fold of this run")
+            raise damaged_table(path, f"case {case!r} is a test case of no fold of this run")
         if (cells["fold"], cells["patient_id"], cells["label"]) != (str(planned[0]), *planned[1:]):
-            raise _damaged(path, f"fold, patient or label of case {case!r} differ from folds.json")
+            raise damaged_table(
+                path, f"fold, patient or label of case {case!r} differ from folds.json"
+            )
         if case in result:
-            raise _damaged(path, f"case {case!r} stands in it twice")
-        values = tuple(_number(path, cells, f"p_{name}") for name in classes)
+            raise damaged_table(path, f"case {case!r} stands in it twice")
+        values = tuple(cell_number(path, cells, f"p_{name}") for name in classes)
         known = tuple(value for value in values if value is not None)
         if len(known) < len(values):
-            raise _damaged(path, f"case {case!r} lacks a probability")
+            raise damaged_table(path, f"case {case!r} lacks a probability")
         _check_prediction(path, case, cells["prediction"], dict(zip(classes, known, strict=True)))
         result[case] = _Row(planned[0], planned[1], list(classes).index(planned[2]), known)
     return result
@@ -153,7 +161,7 @@ def _prediction_file(
 
 def _check_prediction(path: Path, case: str, named: str, scores: Mapping[str, float]) -> None:
     if named not in scores or scores[named] < max(scores.values()) - _ROUNDING:
-        raise _damaged(path, f"the prediction of case {case!r} is not its most probable class")
+        raise damaged_table(path, f"the prediction of case {case!r} is not its most probable class")
 
 
 def _assembled(
@@ -170,36 +178,47 @@ def _assembled(
             classes,
         )
     except ValueError as error:
-        raise _damaged(run / "predictions.csv", str(error)) from error
+        raise damaged_table(run / "predictions.csv", str(error)) from error
     return case_ids, scored
 
 
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV, all cells as text.
+
+    Raises:
+        StorageError: The file is no complete table or lacks one of `columns`.
+    """
     try:
         rows = read_table(path)
     except (ValueError, csv.Error) as error:
-        raise _damaged(path, f"it is not a complete table ({error})") from error
+        raise damaged_table(path, f"it is not a complete table ({error})") from error
     lacking = [name for name in columns if rows and name not in rows[0]]
     if lacking:
-        raise _damaged(path, f"column {lacking[0]!r} is missing")
+        raise damaged_table(path, f"column {lacking[0]!r} is missing")
     return rows
 
 
-def _number(path: Path, row: Mapping[str, str], column: str) -> float | None:
+def cell_number(path: Path, row: Mapping[str, str], column: str) -> float | None:
+    """A number of a row; None where the cell is empty or not finite.
+
+    Raises:
+        StorageError: The cell is no number.
+    """
     text = row.get(column, "")
     if not text:
         return None
     try:
         value = float(text)
     except ValueError as error:
-        raise _damaged(path, f"{column} is not a number: {text!r}") from error
+        raise damaged_table(path, f"{column} is not a number: {text!r}") from error
     return value if math.isfinite(value) else None
 
 
-def _damaged(path: Path, why: str) -> StorageError:
+def damaged_table(path: Path, why: str) -> StorageError:
+    """The error for a CSV that is damaged or of another run."""
     return StorageError(
         f"{path.name} is damaged or of another run",
         where=str(path),
         why=why,
-        remedy="restore the file, or delete it and predict again with --resume",
+        remedy=_OTHER_REMEDIES.get(path.name, _REMEDY),
     )

@@ -18,7 +18,7 @@ def mixed(
     """Blends a batch with itself in another order.
 
     Args:
-        images: (B, C, X, Y, Z).
+        images: (B, ...): volumes, or features of their slices.
         labels: (B,) class indices.
         alpha: Of the Beta distribution that each case's share is drawn from; above 0.
         purpose: What the random choices are for; the same purpose gives the same choices.
@@ -31,5 +31,5 @@ def mixed(
     partners = torch.from_numpy(generator.permutation(len(images))).to(images.device)
     drawn = generator.beta(alpha, alpha, len(images)).astype(np.float32)
     shares = torch.from_numpy(drawn).to(images.device)
-    weights = shares.view(-1, 1, 1, 1, 1)
+    weights = shares.view(-1, *(1,) * (images.dim() - 1))
     return weights * images + (1.0 - weights) * images[partners], labels[partners], shares

@@ -42,7 +42,12 @@ class TensorBoardMonitor:
         self._writer.flush()
 
     def inputs(self, step: int, images: Tensor) -> None:
-        """Central axial slices of some volumes (B, C, X, Y, Z), as the network sees them."""
+        """Central axial slices of some volumes (B, C, X, Y, Z), as the network sees them.
+
+        Features of slices, (B, S, D), are shown as they are: slices down, features across.
+        """
+        if images.dim() == 3:
+            images = images.transpose(1, 2).flip(2)[:, None, :, :, None]
         middle = images[:_PICTURES, 0, :, :, images.shape[-1] // 2].float().cpu()
         low, high = middle.amin((1, 2), keepdim=True), middle.amax((1, 2), keepdim=True)
         grey = (middle - low) / (high - low).clamp_min(1e-6)

@@ -9,6 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from models2d.slices import SliceClassifier
+
 from ..batches import Batch
 
 
@@ -20,7 +22,8 @@ class StageBatch:
         indices: (B,) the cases' places in the list that the loader was made from.
         maps: A (B, C, X', Y', Z') for each stage, raw, on the network's device; none where only
             pooled features are wanted.
-        pooled: A (B, 3, C) float32 for each stage, on the CPU: mean, maximum, standard deviation.
+        pooled: A (B, 3, C) float32 for each stage, on the CPU: mean, maximum, standard deviation
+            over the voxels; of a 2D network, over the slices, each of them as its mean.
     """
 
     indices: list[int]
@@ -54,15 +57,21 @@ def _described(
     # A function of its own, so that the maps are free before the next batch: the memory is used
     # again, where fresh pages would have to be fetched from the system for every batch.
     with torch.inference_mode(), accelerator.autocast():
-        *maps, _ = network(batch["image"].to(accelerator.device, non_blocking=True))
-        pooled = [pool(stage).cpu() for stage in maps]
+        images = batch["image"].to(accelerator.device, non_blocking=True)
+        if isinstance(network, SliceClassifier):
+            # A slice is described by its mean, as 2D networks are trained; then over the slices.
+            pooled = [pool(v.transpose(1, 2)).cpu() for v in network.stage_vectors(images)]
+            maps = [*network.forward_stages(images)] if keep_maps else []
+        else:
+            *maps, _ = network(images)
+            pooled = [pool(stage).cpu() for stage in maps]
     return StageBatch(batch["index"].tolist(), maps if keep_maps else [], pooled)
 
 
 def pool(stage: Tensor) -> Tensor:
-    """(B, 3, C) float32 from a map (B, C, X', Y', Z'): mean, maximum, standard deviation.
+    """(B, 3, C) float32 from a map (B, C, ...): mean, maximum, standard deviation.
 
-    The standard deviation is that of the voxels themselves (divided by their number), so that it
+    The standard deviation is that of the places themselves (divided by their number), so that it
     is 0, not undefined, where a stage is one voxel wide.
     """
     voxels = stage.flatten(2).float()

@@ -1,0 +1,176 @@
+"""Baselines without a network, on the folds of the networks: how much is told by very little.
+
+`majority` knows the classes' shares only; `metadata` knows the header and the range of the grey
+values, so that a result above chance is a shortcut; `histogram` knows the grey values that a
+network sees, but not their places.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from .data.cases import Case
+from .data.fingerprint import Extent, extent, file_facts, grey_values, remembered
+from .data.transforms import preprocessing_key
+from .evaluation.baselines import (
+    FREQUENCIES,
+    CaseTable,
+    Learner,
+    Lesson,
+    TableAnswer,
+    TableFold,
+    frequencies,
+    table_answer,
+)
+from .evaluation.cases import scored_cases
+from .evaluation.competitors import METADATA, Card, write_competitor
+from .run import Run
+from .seeds import derived_seed
+from .storage import sha256
+
+BaselineKind = Literal["majority", "metadata", "histogram"]
+
+#: What is tried, the simplest first. A shortcut need not be linear: a scanner's spacing may lie
+#: between those of two others.
+_LEARNERS: dict[BaselineKind, tuple[Learner, ...]] = {
+    "metadata": ("logistic_regression", "random_forest"),
+    "histogram": ("logistic_regression",),
+}
+_NOTES: dict[BaselineKind, tuple[str, ...]] = {
+    "majority": ("shares of the classes",),
+    "metadata": (METADATA, "spacing, size, grey range, voxel type, file format and site"),
+    "histogram": ("grey values without their places",),
+}
+_EXTENTS: TypeAdapter[dict[str, Extent]] = TypeAdapter(dict[str, Extent])
+_GREYS: TypeAdapter[dict[str, tuple[float, ...]]] = TypeAdapter(dict[str, tuple[float, ...]])
+
+
+def run_baseline(kind: BaselineKind, run: Run, title: str, fingerprints: Path) -> None:
+    """Answers every test case of a run's folds, and leaves a competitor in the run's folder.
+
+    Each fold learns from its training and validation part together, for nothing is chosen on the
+    validation part; what has to be chosen is, on inner folds of both.
+
+    Args:
+        kind: Which one.
+        run: Cases, contents, folds, store and folder; nothing is trained in it.
+        title: As the comparison shows it.
+        fingerprints: Folder that keeps what was read of each volume, by content.
+
+    Raises:
+        DataError: A volume changed since it was read first, or is refused.
+        StorageError: A file is damaged or cannot be written.
+    """
+    case_ids = sorted(run.folds.cases)
+    lesson = _lesson(run, case_ids)
+    table = _table(kind, run, fingerprints, run.select(tuple(case_ids)))
+    bar = run.display.bar(title, len(run.folds.folds))
+    folds, answers = _folds(run, case_ids), []
+    for fold in folds:
+        answers.append(_answer(kind, table, lesson, fold, run.config.seed))
+        bar.advance()
+    rows = np.concatenate([fold.test for fold in folds])
+    scored = scored_cases(
+        lesson.labels[rows],
+        np.concatenate([answer.probabilities for answer in answers]),
+        lesson.patients[rows],
+        np.repeat([fold.number for fold in folds], [len(fold.test) for fold in folds]),
+        run.folds.classes,
+    )
+    card = Card(
+        title=title,
+        kind="baseline",
+        folds=run.folds.sha256,
+        notes=(*_NOTES[kind], *_taken(answers)),
+    )
+    write_competitor(run.folder.path, card, [case_ids[row] for row in rows], scored)
+
+
+def _answer(
+    kind: BaselineKind, table: CaseTable | None, lesson: Lesson, fold: TableFold, seed: int
+) -> TableAnswer:
+    if table is None:
+        return frequencies(lesson, fold)
+    own = derived_seed(seed, "baseline", kind, fold.number)
+    return table_answer(table, lesson, fold, _LEARNERS[kind], own)
+
+
+def _taken(answers: Sequence[TableAnswer]) -> tuple[str, ...]:
+    """In words, how many folds took which learner."""
+    counts = Counter(answer.learner for answer in answers)
+    if FREQUENCIES in counts:
+        return ()
+    folds = len(answers)
+    return tuple(
+        f"{learner.replace('_', ' ')} in {count} of {folds} folds"
+        for learner, count in sorted(counts.items())
+    )
+
+
+def _lesson(run: Run, case_ids: Sequence[str]) -> Lesson:
+    records = [run.folds.cases[case_id] for case_id in case_ids]
+    places = {name: place for place, name in enumerate(run.folds.classes)}
+    return Lesson(
+        np.array([places[record.label] for record in records], dtype=np.int64),
+        np.array([record.patient_id for record in records], dtype=np.str_),
+        len(run.folds.classes),
+    )
+
+
+def _folds(run: Run, case_ids: Sequence[str]) -> list[TableFold]:
+    places = {case_id: place for place, case_id in enumerate(case_ids)}
+
+    def rows(part: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.array(sorted(places[case_id] for case_id in part), dtype=np.int64)
+
+    return [
+        TableFold(number, rows((*fold.train, *fold.validation)), rows(fold.test))
+        for number, fold in enumerate(run.folds.folds)
+    ]
+
+
+def _table(
+    kind: BaselineKind, run: Run, fingerprints: Path, cases: Sequence[Case]
+) -> CaseTable | None:
+    match kind:
+        case "majority":
+            return None
+        case "metadata":
+            return _metadata(run, fingerprints, cases)
+        case "histogram":
+            return _histogram(run, fingerprints, cases)
+
+
+def _metadata(run: Run, fingerprints: Path, cases: Sequence[Case]) -> CaseTable:
+    bar = run.display.bar("reading headers and ranges", len(cases))
+    path = fingerprints / "metadata.json"
+    found = remembered(path, _EXTENTS, cases, run.contents, extent, bar.advance)
+    facts = [file_facts(case.image) for case in cases]
+    numbers = [[*item.spacing, *item.shape, item.lowest, item.highest] for item in found]
+    words = {
+        "voxel_type": [fact.voxel_type for fact in facts],
+        "file_format": [fact.file_format for fact in facts],
+        "site": [case.site or "" for case in cases],
+    }
+    categories = {name: np.array(column, dtype=np.str_) for name, column in words.items()}
+    return CaseTable(np.array(numbers, dtype=np.float64), categories)
+
+
+def _histogram(run: Run, fingerprints: Path, cases: Sequence[Case]) -> CaseTable:
+    bar = run.display.bar("counting grey values", len(cases))
+    key = sha256(preprocessing_key(run.config.preprocess).encode())[:16]
+    path = fingerprints / f"histogram-{key}.json"
+    make = partial(_grey_values, run)
+    found = remembered(path, _GREYS, cases, run.contents, make, bar.advance)
+    return CaseTable(np.array(found, dtype=np.float64), {})
+
+
+def _grey_values(run: Run, case: Case, content: str) -> tuple[float, ...]:
+    return grey_values(run.store.fetch_known(case, content).image.numpy())

@@ -1,0 +1,248 @@
+"""Networks."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias, cast
+
+import torch
+from torch import nn
+
+import models2d
+from models2d.slices import SliceClassifier
+from models3d import DeepSupervision, create_model, list_models
+from models3d.contract import VolumeModel
+
+from ..config import Config, ModelConfig, SlicesConfig
+from ..errors import ConfigError
+from ..seeds import derived_seed
+from .weights import start_weights
+
+IN_CHANNELS = 1
+
+#: Both keep one contract; the model packages know nothing of each other.
+Network: TypeAlias = VolumeModel | SliceClassifier
+
+
+def is_slice_network(name: str) -> bool:
+    """Whether a name is that of a 2D network, which reads volumes slice by slice."""
+    return name not in list_models() and models2d.is_model(name)
+
+
+def is_pretrained(config: ModelConfig) -> bool:
+    """Whether the weights are 2D ones that expect normalised grey values of 0 to 1."""
+    flat_file = config.weights is not None and is_slice_network(config.name)
+    return config.init != "random" or flat_file
+
+
+def build_network(
+    config: ModelConfig, num_classes: int, *, start: bool = True, seed: int = 0
+) -> Network:
+    """The plain network, weights drawn from torch's random state or as the configuration says.
+
+    Args:
+        config: The section `model`.
+        num_classes: Number of logits.
+        start: Whether to load the weights that it starts from; not where others follow anyway.
+        seed: Of the run; a frozen 2D network that starts at random is the same in all its folds.
+
+    Raises:
+        ConfigError: The name or an option is not known to the network, or weights do not fit.
+        StorageError: The weights cannot be read.
+    """
+    network = _plain_network(config, num_classes, seed)
+    if start:
+        start_weights(network, config)
+    return network
+
+
+def describe_start(config: ModelConfig, num_classes: int) -> list[str]:
+    """Where the weights come from, in words, after trying to load them.
+
+    Raises:
+        ConfigError: They do not fit, or cannot be had.
+        StorageError: The file cannot be read.
+    """
+    if config.init == "random" and config.weights is None:
+        if config.slices.frozen:
+            return ["the frozen 2D network has random weights: its features know nothing yet"]
+        return []
+    return start_weights(_plain_network(config, num_classes, 0), config)
+
+
+def _plain_network(config: ModelConfig, num_classes: int, seed: int) -> Network:
+    try:
+        if is_slice_network(config.name):
+            return _slice_network(config, num_classes, seed)
+        if config.name not in list_models():
+            raise ValueError(_unknown_name(config.name))
+        if config.slices != SlicesConfig():
+            raise ValueError(f"model.slices is for 2D networks, and {config.name} is a 3D one")
+        return create_model(config.name, IN_CHANNELS, num_classes, **_options(config))
+    except (TypeError, ValueError) as error:
+        raise ConfigError("the network cannot be built", where="model", why=str(error)) from None
+
+
+def _unknown_name(name: str) -> str:
+    names = list_models() + models2d.list_models()
+    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
+    return f"unknown model {name!r}; nearest names: {', '.join(nearest)}"
+
+
+def _options(config: ModelConfig) -> dict[str, object]:
+    named: dict[str, object] = {
+        "mixer": config.mixer,
+        "drop_path": config.drop_path,
+        "stem_kernel": config.stem.kernel,
+        "stem_stride": config.stem.stride,
+        "strides": config.strides,
+    }
+    return {name: value for name, value in named.items() if value is not None} | {**config.options}
+
+
+def _slice_network(config: ModelConfig, num_classes: int, seed: int) -> Network:
+    options = _options(config)
+    unknown = sorted(options.keys() & {"mixer", "stem_kernel", "stem_stride", "strides"})
+    if unknown:
+        raise ValueError(f"a 2D network has no {', '.join(unknown)}; see model.options")
+    if "drop_path" in options:
+        options["drop_path_rate"] = options.pop("drop_path")
+    slices = config.slices
+    channels = 2 * slices.neighbours + 1
+    normalised = is_pretrained(config) and not config.any_intensity
+    with _seeded(derived_seed(seed, "frozen") if slices.frozen else None):
+        flat = models2d.create_model(config.name, channels, 0, normalised=normalised, **options)
+    return SliceClassifier(
+        flat,
+        num_classes,
+        axis=slices.axis,
+        count=slices.count,
+        neighbours=slices.neighbours,
+        pool=slices.pool,
+        frozen=slices.frozen,
+        freeze_stages=slices.freeze_stages,
+        pyramid=slices.pyramid,
+    )
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Draws from a random state of its own where a seed is given."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def check_network(config: Config, num_classes: int = 2) -> Network:
+    """Refuses a network that cannot be built or cannot take the volumes, at no cost.
+
+    Returns:
+        The network without numbers, on the meta device.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    with torch.device("meta"):
+        network = build_network(config.model, num_classes, start=False)
+        build_supervised(config.model, network, num_classes)
+    size, smallest = config.preprocess.size, network.min_size
+    if isinstance(network, SliceClassifier):
+        _check_slices(config, network)
+    if any(axis < least for axis, least in zip(size, smallest, strict=True)):
+        raise ConfigError(
+            f"preprocess.size {list(size)} is too small for {config.model.name}",
+            why=f"it needs at least {list(smallest)} voxels",
+            remedy="raise preprocess.size, or lower model.stem.stride where the network has it",
+        )
+    if is_pretrained(config.model):
+        _check_intensity(config)
+    return network
+
+
+def _check_slices(config: Config, network: SliceClassifier) -> None:
+    slices = config.model.slices
+    if slices.frozen and slices.axis == "all" and slices.pool in ("gru", "transformer"):
+        raise ConfigError(
+            f"pool {slices.pool} cannot read frozen features of all three axes",
+            where="model.slices",
+            why="the features of a volume do not tell where the slices of one axis end",
+            remedy="choose one axis, attention, or model.slices.frozen=false",
+        )
+    try:
+        network.slice_names(config.preprocess.size)
+    except ValueError as error:
+        raise ConfigError(
+            "the volumes have too few slices",
+            where="model.slices.count",
+            why=str(error),
+            remedy="lower it, or raise preprocess.size",
+        ) from None
+
+
+def _check_intensity(config: Config) -> None:
+    """Published 2D weights expect what a photograph has: 0 to 1, then normalised."""
+    name = config.preprocess.intensity.name
+    if name in ("window", "unit", "percentiles") or config.model.any_intensity:
+        return
+    raise ConfigError(
+        f"pretrained weights do not fit grey values of intensity {name}",
+        where="preprocess.intensity",
+        why="they were trained on 0..1, normalised with the mean and deviation of their images",
+        remedy="use unit, percentiles or window, or force it with model.any_intensity=true",
+    )
+
+
+def build_supervised(config: ModelConfig, network: Network, num_classes: int) -> nn.Module:
+    """The network with its auxiliary heads, or itself where none are asked for.
+
+    Raises:
+        ConfigError: A stage that the network does not have.
+    """
+    if not is_supervised(config):
+        return network
+    try:
+        return DeepSupervision(cast("VolumeModel", network), config.supervision.stages, num_classes)
+    except ValueError as error:
+        raise ConfigError(
+            "deep supervision does not fit", where="model.supervision.stages", why=str(error)
+        ) from None
+
+
+def is_supervised(config: ModelConfig) -> bool:
+    """Whether auxiliary heads are built; one of weight 0 is not."""
+    return bool(config.supervision.stages) and config.supervision.weight > 0
+
+
+def describe_models(pattern: str) -> list[str]:
+    """A line for each network whose name matches: parameters, channels and reductions.
+
+    Raises:
+        ConfigError: No name matches.
+    """
+    names = list_models(pattern) + models2d.list_models(pattern)
+    if not names:
+        near = difflib.get_close_matches(pattern, list_models() + models2d.list_models(), n=3)
+        raise ConfigError(
+            f"no network matches {pattern!r}",
+            remedy=f"near are: {', '.join(near)}" if near else "`volclass models` lists them all",
+        )
+    width = max(len(name) for name in names)
+    return [f"{name:<{width}}  {_description(name)}" for name in names]
+
+
+def _description(name: str) -> str:
+    with torch.device("meta"):
+        flat = name not in list_models()
+        network = (models2d.create_model if flat else create_model)(name, IN_CHANNELS, 2)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    channels = ", ".join(str(stage) for stage in network.feature_info.channels())
+    reductions = ", ".join(
+        "x".join(str(axis) for axis in stage) for stage in network.feature_info.reduction()
+    )
+    kind = "2D" if flat else "3D"
+    return f"{kind} {count:>12,} parameters, stages of {channels} channels at 1/{reductions}"

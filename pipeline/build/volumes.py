@@ -1,0 +1,83 @@
+"""Cases, and the volumes that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from ..config import Config
+from ..data.augment import augmentation
+from ..data.cache import VolumeCache
+from ..data.cases import Case
+from ..data.dataset import ImageStore, VolumeDataset
+from ..data.manifest import Manifest, read_manifest
+from ..data.memory import MemoryCache
+from ..data.sources.medmnist import write_medmnist
+from ..data.sources.medmnist_sets import medmnist_note
+from ..data.sources.phantoms import write_phantoms
+from ..data.transforms import preprocessing_key
+from ..data.volumes import VolumeStore
+from ..storage import make_folder
+
+
+def build_manifest(
+    config: Config,
+    cache: Path,
+    advance: Callable[[int, int], None],
+    *,
+    labels_required: bool = True,
+) -> Manifest:
+    """The cases of the configured source; generated or unpacked ones lie in the cache folder.
+
+    Args:
+        config: The configuration.
+        cache: The cache folder.
+        advance: Told how many of how many volumes are made.
+        labels_required: False where labels play no part.
+
+    Raises:
+        ConfigError: The set must be downloaded, and the package that does so is missing.
+        DataError: The manifest, or the file of the set, is refused.
+    """
+    data = config.data
+    # Whoever comes first makes the folder: it will hold images, so it is closed to others.
+    make_folder(cache, mode=0o700)
+    if data.source == "phantoms":
+        made = data.phantoms
+        folder = cache / "phantoms" / f"{made.patients}-{made.scans}-{made.seed}"
+        path = write_phantoms(made, folder, advance)
+        data = data.model_copy(update={"source": "manifest", "manifest": str(path)})
+    elif data.source == "medmnist":
+        name, root = cast("str", data.name), None if data.root is None else Path(data.root)
+        folder = cache / "medmnist" / f"{name}-{data.size}"
+        path = write_medmnist(name, data.size, root, folder, advance)
+        update = {"source": "manifest", "manifest": str(path), "root": None}
+        manifest = read_manifest(data.model_copy(update=update), labels_required)
+        return replace(manifest, remark=medmnist_note(name, config.data.size))
+    return read_manifest(data, labels_required)
+
+
+def build_store(config: Config, cache: Path) -> VolumeStore:
+    """Preprocessed volumes by case, kept on disk or in memory."""
+    preprocess = config.preprocess
+    if config.system.cache == "ram":
+        return VolumeStore(preprocess, MemoryCache())
+    return VolumeStore(preprocess, VolumeCache(cache, preprocessing_key(preprocess)))
+
+
+def build_dataset(
+    config: Config,
+    cases: Sequence[Case],
+    contents: dict[str, str],
+    classes: Sequence[str],
+    store: ImageStore,
+    *,
+    augment_seed: int | None = None,
+) -> VolumeDataset:
+    """Volumes of some cases; augmented where a seed is given."""
+    if augment_seed is None:
+        return VolumeDataset(cases, contents, classes, store)
+    chain = augmentation(config.augment, config.preprocess)
+    return VolumeDataset(cases, contents, classes, store, chain, augment_seed)

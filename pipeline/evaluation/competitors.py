@@ -1,0 +1,233 @@
+"""Competitors: whatever answered the cases of a set of folds, as two files of a folder.
+
+`predictions.csv` holds the answers, out of fold, one row a case, in the columns of a run's own;
+`competitor.json` says whose they are. A training run needs no `competitor.json`: its `config.yaml`
+and `folds.json` say the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from ..errors import StorageError
+from ..storage import make_folder, read_json, read_table, remove, write_json, write_table
+from .cases import ScoredCases, scored_cases
+
+Kind = Literal["network", "probe", "baseline"]
+Start = Literal["random", "pretrained", "file", "trained"]
+
+CARD = "competitor.json"
+PREDICTIONS = "predictions.csv"
+#: The note of a competitor that looks at no voxel; if it can tell the label, that is a shortcut.
+METADATA = "metadata"
+
+_COLUMNS = ("case_id", "patient_id", "fold", "label", "prediction")
+_ROUNDING = 1e-6
+#: How the networks over volumes are named; every other network looks at slices.
+_VOLUME_NETWORKS = ("poolformer3d_", "monai_", "torchvision_r3d")
+
+
+class Card(BaseModel):
+    """The content of `competitor.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    title: str = Field(min_length=1)
+    """As in tables and sentences."""
+    kind: Kind
+    network: str | None = None
+    """Its name, where there is one."""
+    start: Start | None = None
+    """Where its weights or features come from: `trained` on these folds' training parts,
+    `pretrained` elsewhere, of a `file`, or `random`: never trained at all."""
+    folds: str | None = None
+    """SHA-256 of the folds, for the record: what counts is the fold of every case."""
+    notes: tuple[str, ...] = ()
+    """Shown beside the title; `metadata` marks one that looks at no voxel."""
+
+    @property
+    def is_volume_network(self) -> bool:
+        """Whether a 3D network was trained to give the answers."""
+        return self.kind == "network" and self.looks_at_volumes
+
+    @property
+    def looks_at_volumes(self) -> bool:
+        """Whether the answers rest on a 3D network, trained for them or not."""
+        return is_volume_network(self.network)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the features are those of a network as it was drawn."""
+        return self.start == "random"
+
+    @property
+    def is_metadata(self) -> bool:
+        """Whether it looks at no voxel."""
+        return METADATA in self.notes
+
+
+@dataclass(frozen=True, eq=False)
+class Competitor:
+    """Who answered, and what.
+
+    Attributes:
+        card: Who.
+        case_ids: (N,) ids, sorted.
+        scored: The answers, in that order.
+    """
+
+    card: Card
+    case_ids: tuple[str, ...]
+    scored: ScoredCases
+
+
+@dataclass(frozen=True)
+class _Row:
+    patient: str
+    fold: int
+    label: int
+    probabilities: tuple[float, ...]
+
+
+def is_volume_network(name: str | None) -> bool:
+    """Whether a network takes whole volumes, by its name."""
+    return name is not None and name.startswith(_VOLUME_NETWORKS)
+
+
+def is_competitor(folder: Path) -> bool:
+    """Whether a folder holds a finished competitor."""
+    return (folder / CARD).is_file()
+
+
+def write_competitor(
+    folder: Path, card: Card, case_ids: Sequence[str], scored: ScoredCases
+) -> None:
+    """Writes both files; `competitor.json` last, so that it marks a complete competitor.
+
+    Args:
+        folder: Made where it is missing.
+        card: Who answered.
+        case_ids: (N,) different ids, in any order.
+        scored: The answers in the same order.
+
+    Raises:
+        ValueError: There are not as many ids as answers, or an id comes twice.
+        StorageError: A file cannot be written.
+    """
+    if len(case_ids) != len(scored) or len(set(case_ids)) != len(case_ids):
+        raise ValueError(f"{len(set(case_ids))} different case ids for {len(scored)} answers")
+    make_folder(folder)
+    remove(folder / CARD)
+    names = [f"p_{name}" for name in scored.classes]
+    predicted = scored.predicted
+    rows = [
+        {
+            "case_id": case_ids[place],
+            "patient_id": str(scored.patients[place]),
+            "fold": int(scored.folds[place]),
+            "label": scored.classes[scored.labels[place]],
+            "prediction": scored.classes[predicted[place]],
+            **dict(zip(names, scored.probabilities[place].tolist(), strict=True)),
+        }
+        for place in sorted(range(len(case_ids)), key=lambda place: case_ids[place])
+    ]
+    write_table(folder / PREDICTIONS, [*_COLUMNS, *names], rows)
+    write_json(folder / CARD, cast("dict[str, JsonValue]", card.model_dump(mode="json")))
+
+
+def read_competitor(folder: Path) -> Competitor:
+    """Reads what `write_competitor` wrote.
+
+    Raises:
+        StorageError: A file is missing or damaged; says which, and what is wrong in it.
+    """
+    card = _read_card(folder / CARD)
+    path = folder / PREDICTIONS
+    table = _read_rows(path)
+    classes = tuple(name.removeprefix("p_") for name in table[0] if name.startswith("p_"))
+    if len(classes) < 2:
+        raise _damaged(path, "it has fewer than two columns of probabilities, p_<class>")
+    rows: dict[str, _Row] = {}
+    for cells in table:
+        if cells["case_id"] in rows:
+            raise _damaged(path, f"case {cells['case_id']!r} stands in it twice")
+        rows[cells["case_id"]] = _row(path, cells, classes)
+    case_ids = tuple(sorted(rows))
+    ordered = [rows[case_id] for case_id in case_ids]
+    try:
+        scored = scored_cases(
+            [row.label for row in ordered],
+            [row.probabilities for row in ordered],
+            [row.patient for row in ordered],
+            [row.fold for row in ordered],
+            classes,
+        )
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    return Competitor(card, case_ids, scored)
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        return Card.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise _damaged(path, f"{key}: {first['msg']}" if key else str(first["msg"])) from error
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        rows = read_table(path)
+    except IndexError as error:
+        raise _damaged(path, "it is empty") from error
+    if not rows:
+        raise _damaged(path, "it has no case")
+    lacking = [name for name in _COLUMNS if name not in rows[0]]
+    if lacking:
+        raise _damaged(path, f"column {lacking[0]!r} is missing")
+    return rows
+
+
+def _row(path: Path, cells: Mapping[str, str], classes: Sequence[str]) -> _Row:
+    about = f"case {cells['case_id']!r}"
+    if not cells["fold"].isdecimal():
+        raise _damaged(path, f"the fold of {about} is no number from 0: {cells['fold']!r}")
+    if cells["label"] not in classes:
+        raise _damaged(path, f"{about} is labelled {cells['label']!r}, which is no class of it")
+    scores = {name: _probability(path, about, cells[f"p_{name}"]) for name in classes}
+    named = cells["prediction"]
+    if named not in scores or scores[named] < max(scores.values()) - _ROUNDING:
+        raise _damaged(path, f"the prediction of {about} is not its most probable class")
+    return _Row(
+        cells["patient_id"],
+        int(cells["fold"]),
+        list(classes).index(cells["label"]),
+        tuple(scores.values()),
+    )
+
+
+def _probability(path: Path, about: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value <= 1.0:
+        raise _damaged(path, f"{about} has a probability that is none: {text!r}")
+    return value
+
+
+def _damaged(path: Path, why: str) -> StorageError:
+    return StorageError(
+        f"{path.name} is damaged",
+        where=str(path),
+        why=why,
+        remedy="restore the file, or make it again with the command that wrote this folder",
+    )

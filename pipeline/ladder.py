@@ -1,0 +1,188 @@
+"""`volclass ladder`: from knowing nothing to a 3D network, rung by rung, on the same folds.
+
+Each rung leaves a competitor in a folder of its own, and the comparison of all of them is the
+ladder's result. A stopped ladder goes on with the rung at which it stopped, and a stopped training
+with the step at which it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .baselines import run_baseline
+from .build import build_accelerator, build_manifest, build_store, check_network
+from .compare import Comparison, compare
+from .config import Config
+from .crossval import cross_validate
+from .data.cases import Case
+from .data.folds_file import check_folds, read_folds
+from .data.splits import Folds, make_folds
+from .data.volumes import check_contents, check_refusals, doubts, prepare
+from .errors import ConfigError, DataError
+from .evaluation.competitors import PREDICTIONS
+from .features import extract
+from .ladder_config import Ladder, Rung, in_rung, read_ladder
+from .ladder_record import LadderRecord
+from .probe import probe
+from .progress import Display, making_bar
+from .run import Run, RunFolder
+from .run_record import check_same_refusals, write_start
+from .storage import (
+    check_writable,
+    locked,
+    make_folder,
+    read_table,
+    remove_partial,
+    write_bytes,
+)
+
+_FINGERPRINTS = ".fingerprints"
+_FEATURES = "features.parquet"
+
+
+def ladder(source: str, out: Path, display: Display, overrides: Sequence[str] = ()) -> Comparison:
+    """Climbs every rung that is not finished yet, and compares all of them.
+
+    Args:
+        source: A ladder file, or the name of a shipped one.
+        out: The ladder's folder: a folder for each rung, `ladder.json`, and the comparison.
+        display: Where progress is shown.
+        overrides: `section.key=value`, for all rungs.
+
+    Raises:
+        VolclassError: Whatever the user can mend, with the name of the rung; finished rungs stay.
+    """
+    plan = read_ladder(source, overrides, display.line)
+    plan = _with_one_cache(plan, RunFolder(out).cache(plan.base))
+    for rung in plan.rungs:
+        with in_rung(rung.plan.name):
+            _check(rung)
+    check_writable(out)
+    with locked(out, what="ladder folder"):
+        remove_partial(out)
+        record = LadderRecord.opened(out, plan)
+        run = _opened(plan.base, out, display)
+        record.write()
+        _climb(plan, run, record)
+        titles = {out / rung.plan.name: rung.plan.shown for rung in plan.rungs}
+        return compare(list(titles), out, display, titles=titles)
+
+
+def _with_one_cache(plan: Ladder, cache: Path) -> Ladder:
+    """The ladder with all rungs on the cache that a run in its place would have."""
+
+    def moved(config: Config) -> Config:
+        system = config.system.model_copy(update={"cache_dir": str(cache.resolve())})
+        return config.model_copy(update={"system": system})
+
+    rungs = tuple(replace(rung, config=moved(rung.config)) for rung in plan.rungs)
+    return Ladder(moved(plan.base), rungs)
+
+
+def _check(rung: Rung) -> None:
+    """Refuses a network that cannot be built before an earlier rung has taken hours."""
+    if rung.plan.kind in ("train", "probe"):
+        check_network(rung.config)
+
+
+def _opened(config: Config, out: Path, display: Display) -> Run:
+    """All cases, read once, and the folds of all rungs: made at the first start, obeyed after."""
+    folder = RunFolder(out)
+    accelerator = build_accelerator(config.system, config.train.precision)
+    if accelerator.num_processes > 1:
+        raise ConfigError(
+            "a ladder is climbed by one process",
+            why=f"{accelerator.num_processes} were started",
+            remedy="start a single one; or train each network by `volclass train` and compare",
+        )
+    cache = folder.cache(config)
+    manifest = build_manifest(config, cache, making_bar(display))
+    for line in manifest.notes():
+        display.line(line)
+    store = build_store(config, cache)
+    bar = display.bar("reading volumes", len(manifest.cases))
+    contents, refused = prepare(store, manifest.cases, config.system.workers, bar.advance)
+    check_refusals(refused, config.data.max_quarantine)
+    check_contents(manifest.cases, contents)
+    check_same_refusals(folder, {item.case_id for item in refused})
+    cases = {case.case_id: case for case in manifest.cases if case.case_id in contents}
+    folds = _folds(config, folder, list(cases.values()))
+    run = Run(config, folder, accelerator, store, cases, contents, folds, display)
+    doubtful = doubts(store, list(cases.values()))
+    for code, text in doubtful.items():
+        display.line(f"doubtful: {code} in {text}")
+    told = "; ".join(f"{code} in {text}" for code, text in doubtful.items())
+    write_start(run, refused, {"patients_assumed": manifest.patients_assumed, "doubtful": told})
+    return run
+
+
+def _folds(config: Config, folder: RunFolder, cases: Sequence[Case]) -> Folds:
+    made = make_folds(cases, config.cv, config.seed)
+    if not folder.folds.is_file():
+        return made
+    folds = read_folds(folder.folds)
+    check_folds(folds, cases)
+    return folds
+
+
+def _climb(plan: Ladder, run: Run, record: LadderRecord) -> None:
+    bar = run.display.bar("rungs", len(plan.rungs))
+    for number, rung in enumerate(plan.rungs, start=1):
+        name, kind = rung.plan.name, rung.plan.kind
+        place = f"rung {number} of {len(plan.rungs)}, {name}"
+        folder = RunFolder(run.folder.path / name)
+        if record.is_done(rung) and _is_complete(folder, run.folds):
+            run.display.line(f"{place}: finished before")
+            bar.skip(1)
+            continue
+        run.display.line(f"{place}: {kind}" if kind != name else place)
+        record.note(rung, "started")
+        with in_rung(name):
+            _one(rung, replace(run, config=rung.config, folder=folder))
+        record.note(rung, "done")
+        bar.advance(note=name)
+
+
+def _one(rung: Rung, run: Run) -> None:
+    make_folder(run.folder.path)
+    ladder_folder = run.folder.path.parent
+    match rung.plan.kind:
+        case "train":
+            _train(rung, run, RunFolder(ladder_folder))
+        case "probe":
+            features = run.folder.path / _FEATURES
+            extract(rung.config, [], features, run.display)
+            samples = rung.config.report.bootstrap
+            probe(features, run.folder.path, run.display, run=ladder_folder, resamples=samples)
+        case "majority" | "metadata" | "histogram" as kind:
+            run = replace(run, store=build_store(run.config, run.cache))
+            run_baseline(kind, run, rung.plan.shown, ladder_folder / _FINGERPRINTS)
+
+
+def _train(rung: Rung, run: Run, whole: RunFolder) -> None:
+    """Trains on the ladder's folds; the run finds them in its folder, and obeys them."""
+    folder = run.folder
+    if not folder.folds.is_file():
+        # Folds last: without them the other file means nothing, and the copying is begun anew.
+        write_bytes(folder.quarantine, whole.quarantine.read_bytes())
+        write_bytes(folder.folds, whole.folds.read_bytes())
+    elif read_folds(folder.folds).sha256 != run.folds.sha256:
+        raise DataError(
+            "this rung has other folds than the ladder",
+            where=str(folder.folds),
+            remedy="remove the rung's folder, or choose another folder with --out",
+        )
+    cross_validate(rung.config, folder.path, run.display, resume=folder.config.is_file())
+
+
+def _is_complete(folder: RunFolder, folds: Folds) -> bool:
+    """Whether every case that is to be tested has an answer in its fold."""
+    if not (folder.path / PREDICTIONS).is_file():
+        return False
+    rows = read_table(folder.path / PREDICTIONS)
+    found = {row["case_id"]: row["fold"] for row in rows}
+    return found == {
+        name: str(number) for number, fold in enumerate(folds.folds) for name in fold.test
+    }

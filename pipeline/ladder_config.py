@@ -1,0 +1,194 @@
+"""The ladder file: which rungs there are, and the configuration of each.
+
+A rung starts from the ladder's `config`; what is set for all rungs, for the rung and on the
+command line follows, in that order. All rungs share one set of cases and folds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from .config import PATH_KEYS, Config, Section
+from .config_file import _find, _parse, load_config
+from .errors import ConfigError, VolclassError
+
+RungKind = Literal["majority", "metadata", "histogram", "train", "probe"]
+Settings = dict[str, JsonValue]
+
+#: Sections that a rung may change, by its kind; what else was set would silently do nothing.
+_USED: dict[RungKind, tuple[str, ...]] = {
+    "majority": (),
+    "metadata": (),
+    "histogram": ("preprocess",),
+    "train": ("preprocess", "augment", "model", "train", "system", "report"),
+    "probe": ("preprocess", "model", "train", "system", "report"),
+}
+_SHARED = ("data", "cv", "seed")
+
+
+class RungConfig(Section):
+    """One rung."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
+    """Its folder within the ladder's."""
+    kind: RungKind
+    """`majority`, `metadata` and `histogram` need no network; `train` trains the configured one;
+    `probe` puts simple classifiers on the features of that network as it starts."""
+    title: Annotated[str, Field(min_length=1)] | None = None
+    """As the page calls it; by default its name."""
+    settings: Settings = Field(default_factory=dict, alias="set")
+    """`section.key: value`, for this rung alone; not of `data` and `cv`, nor `seed`."""
+
+    @property
+    def shown(self) -> str:
+        """What the page calls it."""
+        return self.title or self.name
+
+    @model_validator(mode="after")
+    def _settings_are_its_own(self) -> RungConfig:
+        for key in self.settings:
+            section = key.partition(".")[0]
+            if section in _SHARED:
+                raise ValueError(
+                    f"{key} cannot be set for one rung: all rungs share cases, folds and seed; "
+                    "set it for the whole ladder"
+                )
+            if section not in _USED[self.kind]:
+                used = ", ".join(_USED[self.kind]) or "none"
+                raise ValueError(
+                    f"{key} would do nothing in a {self.kind} rung; sections that count: {used}"
+                )
+        return self
+
+
+class LadderConfig(Section):
+    """A ladder file."""
+
+    config: Annotated[str, Field(min_length=1)]
+    """What every rung starts from: a path relative to this file, or a shipped config's name."""
+    settings: Settings = Field(default_factory=dict, alias="set")
+    """`section.key: value`, for all rungs."""
+    rungs: Annotated[tuple[RungConfig, ...], Field(min_length=2)]
+    """In the order in which they are climbed."""
+
+    @model_validator(mode="after")
+    def _settings_and_names_are_sound(self) -> LadderConfig:
+        for settings in (self.settings, *(rung.settings for rung in self.rungs)):
+            for key in settings:
+                if key != "seed" and "." not in key:
+                    raise ValueError(f"set takes section.key: value, not {key!r}")
+        # Some file systems know no difference between capital and small letters.
+        names = [rung.name.casefold() for rung in self.rungs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"several rungs are named {', '.join(twice)}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A rung with its whole configuration."""
+
+    plan: RungConfig
+    config: Config
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """A ladder, read.
+
+    Attributes:
+        base: What all rungs share: its cases, folds and seed count for each of them.
+        rungs: In order.
+    """
+
+    base: Config
+    rungs: tuple[Rung, ...]
+
+
+def read_ladder(source: str, overrides: Sequence[str], note: Callable[[str], None]) -> Ladder:
+    """Reads a ladder file and makes the configuration of every rung.
+
+    Args:
+        source: Path of a YAML file, or the name of a shipped one such as `ladders/quick`.
+        overrides: `section.key=value`, for all rungs and after all else.
+        note: Told what was left out of a configuration, and of which.
+
+    Raises:
+        ConfigError: The file is missing or no ladder, or a rung's configuration is not valid;
+            names the rung and the key.
+    """
+    path = _find(source)
+    plan = _validated(_parse(path), source)
+    beside = path.parent / plan.config
+    start = str(beside) if beside.is_file() else plan.config
+    shared = list(_overrides(plan.settings, path.parent))
+    base = load_config(start, [*shared, *overrides])
+    rungs = tuple(_rung(rung, start, shared, overrides, path.parent, note) for rung in plan.rungs)
+    return Ladder(base, rungs)
+
+
+def _rung(
+    rung: RungConfig,
+    start: str,
+    shared: Sequence[str],
+    overrides: Sequence[str],
+    folder: Path,
+    note: Callable[[str], None],
+) -> Rung:
+    own = list(_overrides(rung.settings, folder))
+
+    def note_of_rung(text: str) -> None:
+        note(f"{rung.name}: {text}")
+
+    with in_rung(rung.name):
+        config = load_config(start, [*shared, *own, *overrides], note_of_rung)
+    return Rung(rung, config)
+
+
+@contextmanager
+def in_rung(name: str) -> Iterator[None]:
+    """Lets an error of the block say in which rung it came up."""
+    try:
+        yield
+    except VolclassError as error:
+        error.where = f"rung {name}" if error.where is None else f"rung {name}: {error.where}"
+        raise
+
+
+def _overrides(settings: Settings, folder: Path) -> Iterator[str]:
+    """Settings as overrides; a path that stands in the file is relative to it."""
+    paths = {f"{section}.{key}" for section, key in PATH_KEYS}
+    for key, value in settings.items():
+        if key in paths and isinstance(value, str):
+            value = str((folder / value).resolve())
+        # JSON is YAML, so the text means what the file said.
+        yield f"{key}={json.dumps(value, ensure_ascii=False)}"
+
+
+def _validated(tree: Settings, source: str) -> LadderConfig:
+    try:
+        return LadderConfig.model_validate_json(json.dumps(tree, default=str))
+    except ValidationError as error:
+        problems = [_problem(cast("Mapping[str, object]", item)) for item in error.errors()]
+        raise ConfigError(
+            problems[0] if len(problems) == 1 else f"{len(problems)} settings are not valid",
+            where=source,
+            why=None if len(problems) == 1 else "".join(f"\n    - {text}" for text in problems),
+            remedy="configs/ladders/quick.yaml is an example",
+        ) from None
+
+
+def _problem(item: Mapping[str, object]) -> str:
+    key = ".".join(str(part) for part in cast("tuple[object, ...]", item["loc"]))
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {key}"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message

@@ -1,0 +1,50 @@
+"""Where the weights of the network started, as the settings of a run say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..evaluation.competitors import is_volume_network
+
+_NONE = ("", "null")
+
+
+def start_words(config: Mapping[str, str]) -> str:
+    """The start in a few words; empty where an older run does not say it.
+
+    Args:
+        config: Every config key as text, paths hidden.
+    """
+    init, weights = config.get("model.init"), config.get("model.weights", "null")
+    volumes = is_volume_network(config.get("model.name"))
+    if init == "timm":
+        return "published 2D weights (timm)" + (", inflated to 3D" if volumes else "")
+    if init == "inflate":
+        return f"inflated 2D weights of a file, {weights}"
+    if weights not in _NONE:
+        return f"a file, {weights}"
+    return init or ""
+
+
+def untrained_parts(config: Mapping[str, str]) -> tuple[str, ...]:
+    """What was kept as it was drawn at random, one loud sentence each; mostly there is nothing."""
+    drawn = start_words(config) == "random"
+    if config.get("model.slices.frozen") == "true":
+        if drawn:
+            return (
+                "The features are those of an untrained network: the 2D network started from "
+                "random weights and was kept frozen. Only the pool over slices and the classifier "
+                "were trained.",
+            )
+        if config.get("model.slices.pyramid") == "true":
+            return (
+                "The feature pyramid was never trained: it has random weights and was kept frozen "
+                "with the 2D network under it.",
+            )
+    stages = config.get("model.slices.freeze_stages", "0")
+    if drawn and stages not in (*_NONE, "0"):
+        return (
+            f"The stem and the first {stages} stages of the 2D network were never trained: they "
+            "started from random weights and were kept frozen.",
+        )
+    return ()

@@ -1,0 +1,239 @@
+"""Baselines on volumes: a shortcut in the header is found, and nothing is found where none is."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+
+from pipeline import baselines
+from pipeline.baselines import BaselineKind, run_baseline
+from pipeline.build import build_accelerator, build_manifest, build_store
+from pipeline.config import Config
+from pipeline.data import fingerprint
+from pipeline.data.cases import Case
+from pipeline.data.fingerprint import Extent, extent
+from pipeline.data.splits import make_folds
+from pipeline.data.volumes import prepare
+from pipeline.errors import StorageError
+from pipeline.evaluation import baselines as tables
+from pipeline.evaluation.competitors import Competitor, read_competitor
+from pipeline.evaluation.intervals import Estimate
+from pipeline.evaluation.results import evaluate
+from pipeline.progress import Silent
+from pipeline.run import Run, RunFolder
+
+Build = Callable[..., Config]
+Voxels = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+PATIENTS = 16
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for what is tested, and quick."""
+    monkeypatch.setattr(tables, "_TREES", 20)
+
+
+def shuffled(generator: np.random.Generator) -> Voxels:
+    """Values of one range and one mean, in any order: neither header nor histogram tells."""
+    values = np.linspace(-1, 1, 216, dtype=np.float32)
+    return generator.permutation(values).reshape(6, 6, 6)
+
+
+def write(
+    folder: Path,
+    *,
+    spacing: Callable[[int], float] = lambda _: 1.0,
+    voxels: Callable[[int, np.random.Generator], Voxels] = lambda _, generator: shuffled(generator),
+    ending: Callable[[int], str] = lambda _: ".nii.gz",
+    site: Callable[[int], str] = lambda _: "",
+) -> Path:
+    """Two scans a patient; every argument is a function of the class, 0 or 1."""
+    rows = [["image", "label", "patient_id", "site"]]
+    folder.mkdir()
+    for patient in range(PATIENTS):
+        label = patient % 2
+        for scan in range(2):
+            values = voxels(label, np.random.default_rng([patient, scan]))
+            name = f"p{patient:02d}_{scan}{ending(label)}"
+            affine = np.diag([1.0, 1.0, spacing(label), 1.0])
+            if name.endswith(".mha"):
+                image = SimpleITK.GetImageFromArray(np.ascontiguousarray(values.T))
+                SimpleITK.WriteImage(image, str(folder / name))
+            else:
+                nib.save(nib.Nifti1Image(values, affine), folder / name)
+            rows.append([name, "ab"[label], f"p{patient:02d}", site(label)])
+    with (folder / "manifest.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows(rows)
+    return folder / "manifest.csv"
+
+
+def opened(config: Config, out: Path) -> Run:
+    folder = RunFolder(out)
+    cache = folder.cache(config)
+    manifest = build_manifest(config, cache, lambda _, __: None)
+    store = build_store(config, cache)
+    contents, refused = prepare(store, manifest.cases, 0, lambda: None)
+    assert not refused
+    cases = {case.case_id: case for case in manifest.cases}
+    folds = make_folds(manifest.cases, config.cv, config.seed)
+    accelerator = build_accelerator(config.system, "fp32")
+    return Run(config, folder, accelerator, store, cases, contents, folds, Silent())
+
+
+@pytest.fixture
+def answered(
+    small_config: Build, tmp_path: Path
+) -> Callable[[BaselineKind, Path], tuple[Run, Competitor]]:
+    """Runs a baseline on a manifest; the run, and the competitor that it left."""
+
+    def answer(kind: BaselineKind, manifest: Path) -> tuple[Run, Competitor]:
+        overrides = ["cv.folds=2", "preprocess.intensity.name=none", "preprocess.size=[6, 6, 6]"]
+        run = opened(small_config(f"data.manifest={manifest}", *overrides), tmp_path / kind)
+        run_baseline(kind, run, f"the {kind}", tmp_path / "fingerprints")
+        return run, read_competitor(tmp_path / kind)
+
+    return answer
+
+
+Answered = Callable[[BaselineKind, Path], tuple[Run, Competitor]]
+
+
+def auroc(competitor: Competitor) -> Estimate:
+    return evaluate(competitor.scored, resamples=300).metrics["auroc"]
+
+
+def value(competitor: Competitor) -> float:
+    estimate = auroc(competitor).estimate
+    assert estimate is not None
+    return estimate
+
+
+def test_spacing_that_goes_with_the_label_is_a_shortcut(answered: Answered, tmp_path: Path) -> None:
+    manifest = write(tmp_path / "data", spacing=lambda label: 1.0 + label)
+    run, found = answered("metadata", manifest)
+    assert found.card.is_metadata
+    assert (found.card.kind, found.card.title) == ("baseline", "the metadata")
+    assert found.card.folds == run.folds.sha256
+    assert value(found) > 0.99
+
+
+@pytest.mark.parametrize("kind", ["metadata", "histogram"])
+def test_without_a_signal_chance_is_in_the_interval(
+    kind: BaselineKind, answered: Answered, tmp_path: Path
+) -> None:
+    _, found = answered(kind, write(tmp_path / "data"))
+    low = auroc(found).low
+    assert low is None or low <= 0.5
+
+
+@pytest.mark.parametrize("what", ["site", "format", "range", "voxel type"])
+def test_every_kind_of_metadata_is_seen(what: str, answered: Answered, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    if what == "site":
+        manifest = write(folder, site=lambda label: ("north", "south")[label])
+    elif what == "format":
+        manifest = write(folder, ending=lambda label: (".nii.gz", ".mha")[label])
+    elif what == "voxel type":
+        manifest = write(
+            folder,
+            voxels=lambda label, generator: np.rint(100 * shuffled(generator)).astype(
+                (np.float32, np.int16)[label]
+            ),
+        )
+    else:
+        manifest = write(
+            folder, voxels=lambda label, generator: shuffled(generator) * (1 + np.float32(label))
+        )
+    assert value(answered("metadata", manifest)[1]) > 0.99
+
+
+def dark_or_bright(label: int, generator: np.random.Generator) -> Voxels:
+    """One range for both classes; how much of it is bright is the class."""
+    values = np.full(216, -1.0, dtype=np.float32)
+    values[: 60 + 60 * label] = 1.0
+    return generator.permutation(values).reshape(6, 6, 6)
+
+
+def test_grey_values_tell_what_metadata_cannot(answered: Answered, tmp_path: Path) -> None:
+    manifest = write(tmp_path / "data", voxels=dark_or_bright)
+    assert value(answered("histogram", manifest)[1]) > 0.99
+    low = auroc(answered("metadata", manifest)[1]).low
+    assert low is None or low <= 0.5
+
+
+def test_the_majority_knows_the_shares_of_the_training_part_only(
+    answered: Answered, tmp_path: Path
+) -> None:
+    run, found = answered("majority", write(tmp_path / "data"))
+    assert value(found) == 0.5
+    by_case = dict(zip(found.case_ids, found.scored.probabilities.tolist(), strict=True))
+    for fold in run.folds.folds:
+        labels = [run.folds.cases[name].label for name in (*fold.train, *fold.validation)]
+        share = labels.count("a") / len(labels)
+        for name in fold.test:
+            assert by_case[name] == pytest.approx([share, 1 - share])
+
+
+def test_every_case_is_answered_by_its_own_fold(answered: Answered, tmp_path: Path) -> None:
+    run, found = answered("metadata", write(tmp_path / "data"))
+    tested = {name: number for number, fold in enumerate(run.folds.folds) for name in fold.test}
+    assert dict(zip(found.case_ids, found.scored.folds.tolist(), strict=True)) == tested
+    assert found.scored.classes == run.folds.classes
+
+
+@pytest.mark.parametrize("kind", ["metadata", "histogram"])
+def test_volumes_are_read_once_and_give_the_same_bytes(
+    kind: BaselineKind, answered: Answered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write(tmp_path / "data")
+    answered(kind, manifest)
+    first = (tmp_path / kind / "predictions.csv").read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a volume is read again")
+
+    monkeypatch.setattr(fingerprint, "read_volume", refuse)
+    monkeypatch.setattr(baselines, "grey_values", refuse)
+    answered(kind, manifest)
+    assert (tmp_path / kind / "predictions.csv").read_bytes() == first
+
+
+def test_what_was_read_before_a_kill_is_kept(
+    answered: Answered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write(tmp_path / "data")
+    answered("metadata", manifest)
+    whole = (tmp_path / "fingerprints/metadata.json").read_bytes()
+    (tmp_path / "fingerprints/metadata.json").unlink()
+    monkeypatch.setattr(fingerprint, "_WRITE_EVERY", 10)
+    seen: list[str] = []
+
+    def killed(case: Case, content: str) -> Extent:
+        if len(seen) == 25:
+            raise KeyboardInterrupt
+        seen.append(case.case_id)
+        return extent(case, content)
+
+    monkeypatch.setattr(baselines, "extent", killed)
+    with pytest.raises(KeyboardInterrupt):
+        answered("metadata", manifest)
+    seen.clear()
+    answered("metadata", manifest)
+    assert len(seen) == 2 * PATIENTS - 20
+    assert (tmp_path / "fingerprints/metadata.json").read_bytes() == whole
+
+
+def test_damaged_fingerprints_are_refused(answered: Answered, tmp_path: Path) -> None:
+    manifest = write(tmp_path / "data")
+    answered("metadata", manifest)
+    file = tmp_path / "fingerprints/metadata.json"
+    for text in ("{", '{"a": {"spacing": [1, 2]}}', "[1]"):
+        file.write_text(text)
+        with pytest.raises(StorageError, match=r"metadata\.json"):
+            answered("metadata", manifest)

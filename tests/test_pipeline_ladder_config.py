@@ -1,0 +1,119 @@
+"""The ladder file: what it means, and every mistake in it named with its key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.build import check_network
+from pipeline.config_file import shipped_configs
+from pipeline.errors import ConfigError
+from pipeline.ladder_config import read_ladder
+
+
+def written(folder: Path, content: object) -> str:
+    """A ladder file; JSON is YAML."""
+    path = folder / "ladder.yaml"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def ladder_of(*names: str) -> dict[str, object]:
+    """A ladder of rungs that need no network."""
+    return {"config": "base", "rungs": [{"name": name, "kind": "majority"} for name in names]}
+
+
+TWO = ladder_of("majority", "other")
+MISTAKES: list[tuple[object, str]] = [
+    ([], "a config is a mapping"),
+    ({"rungs": TWO["rungs"]}, "config: Field required"),
+    ({**TWO, "rung": []}, "unknown key rung"),
+    ({**TWO, "config": "no_such_config"}, "there is no config no_such_config"),
+    ({**TWO, "set": {"train.epoch": 3}}, "unknown key train.epoch"),
+    ({**TWO, "set": {"train": {"epochs": 3}}}, "section.key: value"),
+    (ladder_of("majority"), "rungs: Tuple should have at least 2 items"),
+    (ladder_of("majority", "majority"), "several rungs are named majority"),
+]
+RUNG_MISTAKES: list[tuple[dict[str, object], str]] = [
+    ({"name": "../up"}, "rungs.0.name"),
+    ({"name": ""}, "rungs.0.name"),
+    ({"kind": "guess"}, "rungs.0.kind"),
+    ({"sets": {}}, "unknown key rungs.0.sets"),
+    ({"set": {"data.max_quarantine": 1}}, "data.max_quarantine cannot be set for one rung"),
+    ({"set": {"cv.folds": 3}}, "cv.folds cannot be set for one rung"),
+    ({"set": {"seed": 3}}, "seed cannot be set for one rung"),
+    ({"set": {"train.epoch": 3}}, "rung one"),
+    ({"kind": "majority", "set": {"train.epochs": 3}}, "would do nothing in a majority rung"),
+    ({"kind": "histogram", "set": {"train.epochs": 3}}, "sections that count: preprocess"),
+    ({"kind": "probe", "set": {"augment.flip": 0.1}}, "would do nothing in a probe rung"),
+]
+
+
+@pytest.mark.parametrize(("content", "words"), MISTAKES)
+def test_a_ladder_file_that_is_not_valid(content: object, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_ladder(written(tmp_path, content), (), lambda _: None)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("change", "words"), RUNG_MISTAKES)
+def test_a_rung_that_is_not_valid(change: dict[str, object], words: str, tmp_path: Path) -> None:
+    first = {"name": "one", "kind": "train", **change}
+    content = {"config": "base", "rungs": [first, {"name": "two", "kind": "majority"}]}
+    with pytest.raises(ConfigError) as caught:
+        read_ladder(written(tmp_path, content), (), lambda _: None)
+    assert words in str(caught.value)
+
+
+def test_settings_follow_each_other(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("base: base.yaml\ntrain: {epochs: 1, lr: 1e-2}\n")
+    content = {
+        "config": "mine.yaml",
+        "set": {"train.epochs": 2, "train.batch_size": 2, "train.clip": 2.0},
+        "rungs": [
+            {"name": "one", "kind": "majority"},
+            {"name": "two", "kind": "train", "set": {"train.batch_size": 3, "train.clip": 3.0}},
+        ],
+    }
+    notes: list[str] = []
+    found = read_ladder(written(tmp_path, content), ["train.clip=4.0"], notes.append)
+    chosen = [rung.config.train for rung in found.rungs]
+    assert [(c.lr, c.epochs, c.batch_size, c.clip) for c in chosen] == [
+        (0.01, 2, 2, 4.0),
+        (0.01, 2, 3, 4.0),
+    ]
+    assert found.base.train.clip == 4.0
+
+
+def test_numbers_and_paths_mean_what_the_file_says(tmp_path: Path) -> None:
+    text = """
+config: volumes/mr_patches
+set: {train.lr: 1e-3, data.source: manifest, data.manifest: cases.csv}
+rungs:
+  - {name: majority, kind: majority}
+  - {name: other, kind: train, set: {model.name: monai_resnet10, model.weights: w.safetensors}}
+"""
+    (tmp_path / "ladder.yaml").write_text(text)
+    notes: list[str] = []
+    found = read_ladder(str(tmp_path / "ladder.yaml"), (), notes.append)
+    config = found.rungs[1].config
+    assert config.train.lr == 0.001
+    assert config.data.manifest == str(tmp_path / "cases.csv")
+    assert config.model.weights == str(tmp_path / "w.safetensors")
+    assert len(notes) == 1
+    assert notes[0].startswith("other: model.name is monai_resnet10: left out")
+
+
+@pytest.mark.parametrize("name", ["quick", "full"])
+def test_shipped_ladders_are_valid(name: str, tmp_path: Path) -> None:
+    assert (shipped_configs() / "ladders" / f"{name}.yaml").is_file()
+    overrides = [f"data.manifest={tmp_path / 'cases.csv'}"]
+    found = read_ladder(f"ladders/{name}", overrides, lambda _: None)
+    kinds = [rung.plan.kind for rung in found.rungs]
+    assert kinds[:3] == ["majority", "metadata", "histogram"]
+    assert {"train", "probe"} <= set(kinds)
+    for rung in found.rungs:
+        if rung.plan.kind in ("train", "probe"):
+            check_network(rung.config)
