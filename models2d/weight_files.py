@@ -5,7 +5,6 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import safetensors
 import safetensors.torch
@@ -92,18 +91,19 @@ def _read_torch(path: Path) -> object:
             # torch warns of TorchScript before it refuses it.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise _refuse_pickle(path, error) from error
     except PermissionError as error:
         raise WeightsError(_what(path), "it may not be read", "change its permissions") from error
     except Exception as error:  # a damaged file raises whatever its bytes happen to mean
+        # What torch refuses to unpack; known by name, so that nothing here imports that module.
+        if type(error).__name__ == "UnpicklingError":
+            raise _refuse_pickle(path, error) from error
         if "TorchScript" in str(error):
             why = "it is a TorchScript archive, which is a program"
             raise WeightsError(_what(path), why, _CONVERT) from error
         raise _damaged(path) from error
 
 
-def _refuse_pickle(path: Path, error: UnpicklingError) -> WeightsError:
+def _refuse_pickle(path: Path, error: Exception) -> WeightsError:
     # torch names the first object that is no tensor; it names none where the pickle is broken.
     named = re.search(r"GLOBAL (\w[\w.]*) was not an allowed|module (\w+) is blocked", str(error))
     if named is None:

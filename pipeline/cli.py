@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 import pipeline
 
-from .errors import VolclassError
-
-if TYPE_CHECKING:
-    from .config import Config
+from .console import (
+    checked,
+    comparison,
+    feature_source,
+    headline,
+    nothing,
+    refusals,
+    stop,
+)
 
 app = typer.Typer(
     name="volclass",
@@ -54,15 +58,15 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Cross-validate a network on labelled volumes and write a report."""
-    with _refusals(debug):
-        settings = _checked(config, overrides, out, resume=resume)
+    with refusals(debug):
+        settings = checked(config, overrides, out, resume=resume)
         from .crossval import cross_validate
         from .progress import display
 
         with display() as shown:
             folder = cross_validate(settings, out, shown, fold=fold, resume=resume, dry_run=dry_run)
         if folder is not None:
-            _headline(folder.report)
+            headline(folder.report)
 
 
 @app.command(epilog="Example: volclass predict runs/demo new_scans/ --out predictions.csv")
@@ -84,7 +88,7 @@ def predict(
     debug: Debug = False,
 ) -> None:
     """Predict volumes with the ensemble of a run's fold models."""
-    with _refusals(debug):
+    with refusals(debug):
         from .predict import predict as predict_volumes
         from .progress import display
 
@@ -128,8 +132,8 @@ def features(
     debug: Debug = False,
 ) -> None:
     """Extract the features of every stage for every case; stopped, it goes on where it was."""
-    with _refusals(debug):
-        source, inputs = _feature_source(config, words or [], model)
+    with refusals(debug):
+        source, inputs = feature_source(config, words or [], model)
         from .features import extract
         from .progress import display
 
@@ -166,7 +170,7 @@ def probe(
     debug: Debug = False,
 ) -> None:
     """Say which depth of a network carries the signal: simple classifiers on every stage."""
-    with _refusals(debug):
+    with refusals(debug):
         from .probe import probe as probe_stages
         from .progress import display
 
@@ -185,7 +189,7 @@ def init(
     debug: Debug = False,
 ) -> None:
     """Propose a manifest and a config for your own data, and say what was guessed."""
-    with _refusals(debug):
+    with refusals(debug):
         from .init import propose
         from .progress import display
 
@@ -208,21 +212,21 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write the report of a run again, from its files alone; or compare several on one page."""
-    with _refusals(debug):
+    with refusals(debug):
         if len(runs) > 1:
-            _comparison(runs, out)
+            comparison(runs, out)
             return
         from .reports.page import write_report
 
         write_report(runs[0], out)
-        _headline(out or runs[0] / "report")
+        headline(out or runs[0] / "report")
 
 
 @app.command(epilog="Example: volclass split --config my.yaml cv.folds=5 --out runs/mine")
 def split(config: ConfigName, out: Out, overrides: Overrides = None, debug: Debug = False) -> None:
     """Write folds.json into a run folder; `train` obeys it."""
-    with _refusals(debug):
-        settings = _checked(config, overrides, out, resume=False)
+    with refusals(debug):
+        settings = checked(config, overrides, out, resume=False)
         from .progress import display
         from .split import split as write_split
 
@@ -249,12 +253,12 @@ def ladder(
     debug: Debug = False,
 ) -> None:
     """Compare baselines, 2D and 3D networks on the same folds; stopped, it goes on where it was."""
-    with _refusals(debug):
+    with refusals(debug):
         from .ladder_config import read_ladder
         from .storage import check_writable
 
         # Mistakes are told before a heavy library is imported.
-        read_ladder(config, overrides or (), _nothing)
+        read_ladder(config, overrides or (), nothing)
         check_writable(out)
         from .ladder import ladder as climb
         from .progress import display
@@ -271,7 +275,7 @@ def bench(
     debug: Debug = False,
 ) -> None:
     """Measure speed on this machine, as ratios, side by side."""
-    with _refusals(debug):
+    with refusals(debug):
         from .bench import bench as measure
         from .progress import display
 
@@ -287,114 +291,11 @@ def models(
     pattern: Annotated[str, typer.Argument(help="Shell pattern.")] = "*", debug: Debug = False
 ) -> None:
     """List the networks, with parameters and stages."""
-    with _refusals(debug):
+    with refusals(debug):
         from .build import describe_models
 
         for line in describe_models(pattern):
             typer.echo(line)
-
-
-def _feature_source(
-    config: str | None, words: list[str], model: str | None
-) -> tuple[Path | Config, list[str]]:
-    """The run, or the configuration, that features come from; and the inputs."""
-    from .config_file import load_config
-    from .errors import ConfigError
-
-    if config is None:
-        if not words:
-            raise ConfigError(
-                "nothing to extract features from", remedy="name a run folder, or a --config"
-            )
-        return Path(words[0]), words[1:]
-    if model is not None:
-        raise ConfigError(
-            "--model names a network of a run; a --config has one network only",
-            remedy="leave out one of them",
-        )
-    overrides = [word for word in words if "=" in word and not Path(word).exists()]
-    return load_config(config, overrides, _note), [word for word in words if word not in overrides]
-
-
-def _checked(config: str, overrides: list[str] | None, out: Path, *, resume: bool) -> Config:
-    """Everything that can be refused before a heavy library is imported."""
-    from .config_file import load_config
-    from .errors import ConfigError
-    from .storage import check_writable
-
-    settings = load_config(config, overrides or (), _note)
-    if resume and not (out / "config.yaml").is_file():
-        raise ConfigError(
-            "there is no run to resume",
-            where=str(out),
-            why="the folder holds no config.yaml",
-            remedy="leave out --resume, or check --out",
-        )
-    check_writable(out)
-    return settings
-
-
-def _note(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _nothing(_: str) -> None:
-    """Tells nobody: the same is told again later."""
-
-
-def _headline(folder: Path) -> None:
-    """Prints the result in one line, and where the page is."""
-    from .storage import read_json
-
-    summary = read_json(folder / "metrics.json")
-    assert isinstance(summary, dict)
-    metrics = summary["metrics"]
-    assert isinstance(metrics, dict)
-    for name in ("auroc", "accuracy"):
-        metric = metrics[name]
-        assert isinstance(metric, dict)
-        if metric["estimate"] is None:
-            typer.echo(f"{name}: not defined")
-            continue
-        low, high = metric["low"], metric["high"]
-        interval = "" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
-        typer.echo(f"{name}: {metric['estimate']:.3f}{interval}")
-    typer.echo(f"{summary['cases']} cases of {summary['patients']} patients")
-    typer.echo(f"report: {folder / 'index.html'}")
-
-
-def _comparison(runs: list[Path], out: Path | None) -> None:
-    """Compares runs, and prints the ranking and the verdict."""
-    if out is None:
-        from .errors import ConfigError
-
-        raise ConfigError(
-            "where shall the comparison go?",
-            why=f"{len(runs)} runs are named, and it belongs to none of them",
-            remedy="name a folder for it with --out",
-        )
-    from .compare import compare
-    from .progress import display
-
-    with display() as shown:
-        result = compare(runs, out, shown)
-    for line in result.lines():
-        typer.echo(line)
-
-
-@contextmanager
-def _refusals(debug: bool) -> Iterator[None]:
-    """Shows a user's mistake as one message, and ends with its exit code."""
-    try:
-        yield
-    except VolclassError as error:
-        if debug:
-            raise
-        typer.echo(f"volclass: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("volclass: interrupted", err=True)
-        raise typer.Exit(130) from None
 
 
 def _refuse_namesakes() -> None:
@@ -402,15 +303,10 @@ def _refuse_namesakes() -> None:
     found = Path(pipeline.__file__ or "").parent
     if getattr(pipeline, "DISTRIBUTION", None) == "volclass" and found == Path(__file__).parent:
         return
-    _stop(
+    stop(
         f"volclass: another distribution provides 'pipeline'\n  where: {found}\n"
         "  what to do: install volclass into a virtual environment of its own"
     )
-
-
-def _stop(message: str) -> NoReturn:
-    sys.stderr.write(message + "\n")
-    raise SystemExit(2)
 
 
 def main(verb: str | None = None) -> None:

@@ -77,7 +77,7 @@ def load_config(
         ConfigError: The file is missing or not YAML, or keys or values are not valid.
     """
     notes: list[str] = []
-    tree = _load_tree(_find(source), (), notes)
+    tree = _load_tree(find_config(source), (), notes)
     # The network first: options that are named beside it are meant for it.
     for override in sorted(overrides, key=lambda text: not text.startswith("model.name=")):
         _apply(tree, override, notes)
@@ -120,7 +120,12 @@ def config_text(config: Config, folder: Path) -> str:
     return yaml.safe_dump(config_tree(config, folder), sort_keys=False, allow_unicode=True)
 
 
-def _find(source: str) -> Path:
+def find_config(source: str) -> Path:
+    """The file of a name: a path as it stands, or a shipped config.
+
+    Raises:
+        ConfigError: There is neither.
+    """
     path = Path(source)
     shipped = shipped_configs() / f"{source.removesuffix('.yaml')}.yaml"
     if path.is_file():
@@ -139,7 +144,7 @@ def _find(source: str) -> Path:
 def _load_tree(path: Path, seen: tuple[Path, ...], notes: list[str]) -> Tree:
     if path.resolve() in seen:
         raise ConfigError("a config cannot be its own base", where=str(path))
-    tree = _parse(path)
+    tree = parse_yaml(path)
     base = tree.pop("base", None)
     _anchor(tree, path.parent)
     if base is None:
@@ -147,13 +152,18 @@ def _load_tree(path: Path, seen: tuple[Path, ...], notes: list[str]) -> Tree:
     if not isinstance(base, str):
         raise ConfigError("base must be one file name", where=str(path))
     beside = path.parent / base
-    start = beside if beside.is_file() else _find(base)
+    start = beside if beside.is_file() else find_config(base)
     below = _load_tree(start, (*seen, path.resolve()), notes)
     _leave_out_other_network(below, tree, notes)
     return _merged(below, tree)
 
 
-def _parse(path: Path) -> Tree:
+def parse_yaml(path: Path) -> Tree:
+    """The mapping in a YAML file, read safely.
+
+    Raises:
+        ConfigError: It cannot be read, or is no mapping.
+    """
     try:
         loader = _SafeLoader(path.read_text(encoding="utf-8"))
         tree = loader.get_single_data()

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, cast
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from .config import PATH_KEYS, Config, Section
-from .config_file import _find, _parse, load_config
+from .config_file import find_config, load_config, parse_yaml
 from .errors import ConfigError, VolclassError
 
 RungKind = Literal["majority", "metadata", "histogram", "train", "probe"]
@@ -125,8 +125,8 @@ def read_ladder(source: str, overrides: Sequence[str], note: Callable[[str], Non
         ConfigError: The file is missing or no ladder, or a rung's configuration is not valid;
             names the rung and the key.
     """
-    path = _find(source)
-    plan = _validated(_parse(path), source)
+    path = find_config(source)
+    plan = _validated(parse_yaml(path), source)
     beside = path.parent / plan.config
     start = str(beside) if beside.is_file() else plan.config
     shared = list(_overrides(plan.settings, path.parent))

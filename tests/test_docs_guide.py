@@ -25,6 +25,7 @@ MEDMNIST = Path(os.environ.get("VOLCLASS_DATA", ROOT / "../shared/data")) / "med
 #: What makes a command quick; none of it changes what the command does.
 SMALL = {
     "poolformer": "model.options={depths: [1,1,1,1], dims: [4,8,8,8]}",
+    "slices": "model.options={layers: [1,1,1,1], channels: [8,8,8,8]}",
     "resnet": "model.options={layers: [1,1,1,1], block_inplanes: [4,8,8,8]}",
 }
 QUICK = ("train.epochs=1", "train.batch_size=4", "cv.folds=2", "system.workers=0")
@@ -43,6 +44,10 @@ def quick(words: list[str]) -> list[str]:
     """The same command on small networks and few epochs."""
     if "--config" not in words or words[1].startswith("benchmarks/"):
         return words
+    if words[1] == "ladders/quick":
+        return [*words, *QUICK, "preprocess.size=[16,16,8]", "report.bootstrap=100"]
+    if "model.name=resnet18" in words:
+        return [*words, *QUICK, SMALL["slices"]]
     kind = "resnet" if any("resnet" in word for word in words) else "poolformer"
     return [*words, *QUICK, SMALL[kind]]
 
@@ -83,10 +88,12 @@ def test_every_command_of_the_guide_runs(workplace: Path) -> None:
             words.append("--dry-run")
         done = CliRunner().invoke(app, [verb, *quick(words)])
         assert done.exit_code == 0, f"{command}\n{done.output}"
-    assert seen == {"init", "train", "split", "models", "predict", "features", "probe"}
+    verbs = {"init", "train", "split", "models", "predict", "features", "probe"}
+    assert seen == verbs | {"report", "ladder"}
     for name in ("predictions.csv", "predictions_refit.csv", "again.csv"):
         assert len(read_table(workplace / name)) == 16
-    for name in ("runs/first/report", "runs/resnet/report", "runs/first_probe"):
+    pages = ("runs/first/report", "runs/resnet/report", "runs/slices/report")
+    for name in (*pages, "runs/first_probe", "runs/compare", "runs/ladder"):
         assert (workplace / name / "index.html").is_file()
     (block,) = blocks("python")
     done_python = subprocess.run(

@@ -174,6 +174,7 @@ def test_scripts_are_the_verbs() -> None:
     verbs = {"train_volumes": "train", "predict_volumes": "predict"}
     verbs |= {"make_splits": "split", "make_report": "report"}
     verbs |= {"extract_features": "features", "probe_features": "probe", "init_project": "init"}
+    verbs |= {"train_slices": "train", "run_ladder": "ladder"}
     for script, verb in verbs.items():
         path = ROOT / "scripts" / f"{script}.py"
         assert os.access(path, os.X_OK)

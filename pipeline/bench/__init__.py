@@ -1,0 +1,81 @@
+"""`volclass bench`: speed as ratios, each measured side by side in one process.
+
+Absolute times say more about a machine than about a program, and are not given.
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..progress import Display
+from ..storage import make_folder, write_text
+from .epochs import frozen_epochs
+from .extraction import CASES, NETWORKS, SIDE, extraction, write_volumes
+from .ratio import ROUNDS, Ratio
+
+
+def bench(out: Path, display: Display) -> list[Ratio]:
+    """Measures, and writes a page of tables.
+
+    Args:
+        out: The Markdown file to write.
+        display: Where progress is shown.
+
+    Raises:
+        StorageError: The page cannot be written.
+    """
+    bar = display.bar("measuring", (len(NETWORKS) + 1) * ROUNDS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        frozen = frozen_epochs(folder, bar.advance)
+        images = write_volumes(folder / "images")
+        extracted = [extraction(network, images, folder, bar.advance) for network in NETWORKS]
+    make_folder(out.parent)
+    write_text(out, _page(extracted, frozen))
+    return [*extracted, frozen]
+
+
+def _page(extracted: Sequence[Ratio], frozen: Ratio) -> str:
+    return "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            "Written by `make bench`. Every figure is a ratio of two things measured in turns in",
+            "one process; absolute times are left out, since they tell of the machine. Median and",
+            f"range of {ROUNDS} rounds.",
+            "",
+            f"Machine: {platform.machine()}, {torch.get_num_threads()} threads, without a GPU;"
+            f" torch {torch.__version__.split('+')[0]}.",
+            "",
+            "## Feature extraction against bare forward passes",
+            "",
+            f"`volclass features` on {CASES} cached volumes of {SIDE}^3 voxels, from the first",
+            "check of the files to the finished Parquet file with mean, maximum and standard",
+            "deviation of every stage; against a bare forward pass of the same network on the",
+            "same batch, in turns batch by batch.",
+            "",
+            "| network | throughput, part of the bare forward pass | range |",
+            "|---|---|---|",
+            *map(_row, extracted),
+            "",
+            "## Epochs on frozen slice features against epochs end to end",
+            "",
+            "A fold of `configs/slices/resnet18_attention.yaml` on generated phantoms, with and",
+            "without `model.slices.frozen=true`: whole epochs but the first, with validation and",
+            "checkpoints.",
+            "",
+            "| network | frozen epochs in the time of one end to end | range |",
+            "|---|---|---|",
+            _row(frozen),
+            "",
+        ]
+    )
+
+
+def _row(item: Ratio) -> str:
+    return f"| {item.name} | {item.median:.2f} | {item.low:.2f} to {item.high:.2f} |"

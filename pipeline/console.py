@@ -1,0 +1,129 @@
+"""What the verbs of the command line share: reading settings, refusing, and showing results.
+
+Heavy libraries are imported inside the functions, so that help and refusals come at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from .errors import VolclassError
+
+if TYPE_CHECKING:
+    from .config import Config
+
+
+def feature_source(
+    config: str | None, words: list[str], model: str | None
+) -> tuple[Path | Config, list[str]]:
+    """The run, or the configuration, that features come from; and the inputs."""
+    from .config_file import load_config
+    from .errors import ConfigError
+
+    if config is None:
+        if not words:
+            raise ConfigError(
+                "nothing to extract features from", remedy="name a run folder, or a --config"
+            )
+        return Path(words[0]), words[1:]
+    if model is not None:
+        raise ConfigError(
+            "--model names a network of a run; a --config has one network only",
+            remedy="leave out one of them",
+        )
+    overrides = [word for word in words if "=" in word and not Path(word).exists()]
+    return load_config(config, overrides, note), [word for word in words if word not in overrides]
+
+
+def checked(config: str, overrides: list[str] | None, out: Path, *, resume: bool) -> Config:
+    """Everything that can be refused before a heavy library is imported."""
+    from .config_file import load_config
+    from .errors import ConfigError
+    from .storage import check_writable
+
+    settings = load_config(config, overrides or (), note)
+    if resume and not (out / "config.yaml").is_file():
+        raise ConfigError(
+            "there is no run to resume",
+            where=str(out),
+            why="the folder holds no config.yaml",
+            remedy="leave out --resume, or check --out",
+        )
+    check_writable(out)
+    return settings
+
+
+def note(text: str) -> None:
+    """Shows a remark beside the result."""
+    typer.echo(text, err=True)
+
+
+def nothing(_: str) -> None:
+    """Tells nobody: the same is told again later."""
+
+
+def headline(folder: Path) -> None:
+    """Prints the result in one line, and where the page is."""
+    from .storage import read_json
+
+    summary = read_json(folder / "metrics.json")
+    assert isinstance(summary, dict)
+    metrics = summary["metrics"]
+    assert isinstance(metrics, dict)
+    for name in ("auroc", "accuracy"):
+        metric = metrics[name]
+        assert isinstance(metric, dict)
+        if metric["estimate"] is None:
+            typer.echo(f"{name}: not defined")
+            continue
+        low, high = metric["low"], metric["high"]
+        interval = "" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
+        typer.echo(f"{name}: {metric['estimate']:.3f}{interval}")
+    typer.echo(f"{summary['cases']} cases of {summary['patients']} patients")
+    typer.echo(f"report: {folder / 'index.html'}")
+
+
+def comparison(runs: list[Path], out: Path | None) -> None:
+    """Compares runs, and prints the ranking and the verdict."""
+    if out is None:
+        from .errors import ConfigError
+
+        raise ConfigError(
+            "where shall the comparison go?",
+            why=f"{len(runs)} runs are named, and it belongs to none of them",
+            remedy="name a folder for it with --out",
+        )
+    from .compare import compare
+    from .progress import display
+
+    with display() as shown:
+        result = compare(runs, out, shown)
+    for line in result.lines():
+        typer.echo(line)
+
+
+@contextmanager
+def refusals(debug: bool) -> Iterator[None]:
+    """Shows a user's mistake as one message, and ends with its exit code."""
+    try:
+        yield
+    except VolclassError as error:
+        if debug:
+            raise
+        typer.echo(f"volclass: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("volclass: interrupted", err=True)
+        raise typer.Exit(130) from None
+
+
+def stop(message: str) -> NoReturn:
+    """Ends with a message that needs no more imports than this module."""
+    sys.stderr.write(message + "\n")
+    raise SystemExit(2)
