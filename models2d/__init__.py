@@ -7,6 +7,7 @@ from .checkpoints import (
     load_published,
     published_tensors,
     read_tensors,
+    read_weights,
 )
 from .contract import FeatureInfo, StageInfo
 from .pooling import PoolName
@@ -34,4 +35,5 @@ __all__ = [
     "load_published",
     "published_tensors",
     "read_tensors",
+    "read_weights",
 ]

@@ -22,6 +22,7 @@ class Fit:
         missing: names of the network that the weights lack, where that is no fault.
         misfits: names that forbid to load, by what is wrong with them.
         reason: why they do, where it is not that the architecture is another.
+        remedy: what to do about that reason, where it is not to choose other weights.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -30,14 +31,17 @@ class Fit:
     missing: tuple[str, ...] = ()
     misfits: dict[str, list[str]] = field(default_factory=dict)
     reason: str = ""
+    remedy: str = ""
 
 
-def fit_tensors(network: ZooNetwork, tensors: Mapping[str, Tensor]) -> Fit:
+def fit_tensors(network: ZooNetwork, tensors: Mapping[str, Tensor], own: bool = False) -> Fit:
     """Fit weights to a network, which is not changed.
 
     Args:
         network: the network.
         tensors: the weights by timm's names.
+        own: whether this project saved them; then the first convolution is taken as it is, and
+            has to hold the normalisation of the input if and only if the network does.
     """
     targets = network.network.state_dict()
     given = dict(tensors)
@@ -45,7 +49,7 @@ def fit_tensors(network: ZooNetwork, tensors: Mapping[str, Tensor]) -> Fit:
     optional = _classifier_names(network, targets, given) | _stem_names(network, targets, given)
     left_out = {key for key in given if key in optional or _counts_only(key, targets)}
     given = {key: tensor for key, tensor in given.items() if key not in left_out}
-    first = _fit_first_conv(network, targets, given)
+    first = {} if own else _fit_first_conv(network, targets, given)
     kernel = f"{network.first_conv}.weight"
     converted = {kernel} & set(first)
     given |= first
@@ -61,17 +65,18 @@ def fit_tensors(network: ZooNetwork, tensors: Mapping[str, Tensor]) -> Fit:
     fit.left_out = tuple(sorted(left_out))
     lacking = sorted(set(targets) - set(given))
     fit.missing = tuple(key for key in lacking if key in optional)
-    fit.misfits = _misfits(network, targets, given, fit)
+    offset = f"{network.first_conv}.offset"
+    spared = {*fit.missing} if own and kernel in given else {*fit.missing, offset}
+    fit.misfits = _misfits(targets, given, fit, spared)
     names = [name for listed in fit.misfits.values() for name in listed]
     if network.first_conv and all(name.startswith(network.first_conv) for name in names):
-        fit.reason = _stem_reason(network, targets, given)
+        fit.reason, fit.remedy = _stem_reason(network, targets, given)
     return fit
 
 
 def _misfits(
-    network: ZooNetwork, targets: Mapping[str, Tensor], given: Mapping[str, Tensor], fit: Fit
+    targets: Mapping[str, Tensor], given: Mapping[str, Tensor], fit: Fit, spared: set[str]
 ) -> dict[str, list[str]]:
-    spared = {*fit.missing, f"{network.first_conv}.offset"}
     wrong = [
         f"{key} {tuple(given[key].shape)} where the network has {tuple(targets[key].shape)}"
         for key in sorted(set(given) & set(targets) - set(fit.tensors))
@@ -90,15 +95,20 @@ def _misfits(
 
 def _stem_reason(
     network: ZooNetwork, targets: Mapping[str, Tensor], given: Mapping[str, Tensor]
-) -> str:
-    """Say what is wrong where the first convolution alone does not fit."""
+) -> tuple[str, str]:
+    """Say what is wrong where the first convolution alone does not fit, and what to do."""
     kernel, offset = (f"{network.first_conv}.{part}" for part in ("weight", "offset"))
     if offset in given and offset not in targets:
-        return "they hold the normalisation of the input, which the network was not built for"
+        why = "they hold the normalisation of the input, which the network was not built for"
+        return why, ""
     channels = given[kernel].shape[1:2] if kernel in given else ()
     if channels and channels != targets[kernel].shape[1:2]:
-        return f"they are for {channels[0]} input channel(s), the network for {network.in_chans}"
-    return ""
+        why = f"they are for {channels[0]} input channel(s), the network for {network.in_chans}"
+        return why, ""
+    if offset in targets and offset not in given and channels:
+        why = "they are of this project and for raw input, but the network normalises its input"
+        return why, "build the network without the normalisation: model.any_intensity=true"
+    return "", ""
 
 
 def _classifier_names(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .contract import FeatureInfo, Pair, take_indices
 from .recompute import RecomputeGuard
-from .sizes import first_parts, fixed_size, smallest_side
+from .sizes import first_parts, fixed_size, smallest_side, why_refused
 
 
 class TimmNetwork(Protocol):
@@ -211,7 +211,28 @@ class ZooNetwork(nn.Module):
         if x.shape[1] != self.in_chans:
             msg = f"expected {self.in_chans} input channel(s), got {x.shape[1]}"
             raise ValueError(msg)
-        size = tuple(x.shape[2:])
+        self._check_sides((x.shape[2], x.shape[3]))
+
+    def check_size(self, size: Pair) -> None:
+        """Refuse a size of images that the network does not take, by running it without values.
+
+        Beyond what ``check_images`` sees, this finds the networks that take multiples of some
+        number only. It needs no more than the network on the meta device.
+
+        Args:
+            size: rows and columns in pixels.
+
+        Raises:
+            ValueError: a size that the network does not take in eval mode.
+        """
+        self._check_sides(size)
+        declared = cast("Sequence[int]", self._timm.pretrained_cfg.get("input_size", ()))
+        likely = (max(self.feature_info[-1].reduction), *declared[-1:])
+        if refused := why_refused(self, self.in_chans, size, likely):
+            msg = f"{self.name} cannot take images of {size} pixels {refused}"
+            raise ValueError(msg)
+
+    def _check_sides(self, size: Pair) -> None:
         if self.fixed_size is not None and size != self.fixed_size:
             msg = (
                 f"{self.name} takes images of {self.fixed_size} pixels only, got {size}; resample "

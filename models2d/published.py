@@ -36,14 +36,17 @@ class PublishedWeights:
         tensors: the tensors, unchanged, by timm's names.
         layout: whose layout the names had.
         description: what network the weights seem to be of.
+        own: whether this project saved them: their first convolution is for the input that it
+            takes, and holds its normalisation where there is one.
     """
 
     tensors: dict[str, Tensor]
     layout: str
     description: str
+    own: bool = False
 
 
-def recognise(tensors: Mapping[str, Tensor]) -> PublishedWeights:
+def recognise(tensors: Mapping[str, Tensor], own: bool = False) -> PublishedWeights:
     """Tell the layout of weights by their names and translate them to timm's.
 
     Names that a layout does not know stay as they are, so that loading can name them. ResNets of
@@ -52,7 +55,10 @@ def recognise(tensors: Mapping[str, Tensor]) -> PublishedWeights:
 
     Args:
         tensors: weights by the names in their file.
+        own: whether the file is known to be of this project, whose names are timm's.
     """
+    if own:
+        return PublishedWeights(dict(tensors), "volclass", _describe(tensors), own=True)
     if "patch_embed.proj.weight" in tensors and "network.0.0.norm1.weight" in tensors:
         renamed, layout = _rename(tensors, _POOLFORMER), "sail-sg PoolFormer"
     elif "downsample_layers.0.conv.weight" in tensors:

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
 
+from .answers import SliceAnswer
 from .contract import take_indices
 from .network import ZooNetwork
 from .pooling import PooledSlices, PoolName, make_classifier, make_pool
 from .pyramid import PyramidLevels, StageNetwork
+from .slice_checks import check_network, check_size
 from .slicing import (
     Axis,
     Plane,
@@ -23,26 +24,9 @@ from .slicing import (
     volume_size,
 )
 
+__all__ = ["SliceAnswer", "SliceClassifier"]
+
 SlicePass: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
-
-
-@dataclass(frozen=True)
-class SliceAnswer:
-    """What a classifier over slices says of volumes, and what each slice says.
-
-    Attributes:
-        stages: maps of the stages, as ``forward`` gives them; none for vectors.
-        logits: ``(B, num_classes)``.
-        slice_logits: the classifier on each slice alone, ``(B, S, num_classes)``; for every pool
-            but ``max`` the logits are their mean, weighted by ``weights``.
-        weights: the part of each slice in the logits, ``(B, S)``, with the sum 1; for ``max`` the
-            share of features in which the slice has the largest value.
-    """
-
-    stages: tuple[Tensor, ...]
-    logits: Tensor
-    slice_logits: Tensor
-    weights: Tensor
 
 
 class SliceClassifier(StageNetwork):
@@ -108,7 +92,7 @@ class SliceClassifier(StageNetwork):
         pyramid: bool = False,
     ) -> None:
         slicing = Slicing(axis, count, neighbours)
-        _check_network(network, slicing)
+        check_network(network, slicing)
         levels = PyramidLevels(network.feature_info.channels()) if pyramid else None
         super().__init__(network, levels, frozen, freeze_stages)
         self.frozen = frozen
@@ -176,14 +160,19 @@ class SliceClassifier(StageNetwork):
             x: ``(B, 1, X, Y, Z)``.
 
         Returns:
-            One ``(B, S, channels)`` for each stage, in the order of ``slice_names``.
+            One ``(B, S, channels)`` for each stage, in the order of ``slice_names``, in single
+            precision at least.
 
         Raises:
             ValueError: a volume that the network cannot take.
         """
 
         def means(slices: Tensor) -> tuple[Tensor, ...]:
-            return tuple(stage.mean((2, 3)) for stage in self.image_stages(slices))
+            # Under autocast the maps are in half precision, which is too coarse for their means.
+            return tuple(
+                stage.mean((2, 3), dtype=torch.promote_types(stage.dtype, torch.float32))
+                for stage in self.image_stages(slices)
+            )
 
         planes = zip(*self._pass(x, means), strict=True)
         return [_join(vectors, x.shape[0]) for vectors in planes]
@@ -252,6 +241,13 @@ class SliceClassifier(StageNetwork):
         """Refuse a batch of volumes that the network cannot take; see ``Slicing.check``."""
         self.slicing.check(x, self.network.min_size)
 
+    def check_size(self, size: Triple) -> None:
+        """Refuse volumes of a size along X, Y, Z that the network cannot take.
+
+        Computes nothing, so parameters may be on the meta device; see ``ZooNetwork.check_size``.
+        """
+        check_size(self.network, self.slicing, size)
+
     def _read(self, x: Tensor, size: Triple | None) -> tuple[tuple[Tensor, ...], PooledSlices]:
         if x.dim() != 3:
             passed = self._pass(x, self.image_stages_and_vectors)
@@ -301,19 +297,3 @@ class SliceClassifier(StageNetwork):
 
 def _join(vectors: Sequence[Tensor], batch: int) -> Tensor:
     return torch.cat([part.reshape(batch, -1, part.shape[1]) for part in vectors], dim=1)
-
-
-def _check_network(network: ZooNetwork, slicing: Slicing) -> None:
-    if network.num_classes != 0:
-        msg = (
-            f"the network over slices has {network.num_classes} classes of its own; build "
-            f"{network.name} with num_classes=0, as the classifier comes after the pool"
-        )
-        raise ValueError(msg)
-    if network.in_chans != slicing.channels:
-        msg = (
-            f"a slice with {slicing.neighbours} neighbours on each side has {slicing.channels} "
-            f"channels, but {network.name} takes {network.in_chans}; build it with "
-            f"in_chans={slicing.channels}"
-        )
-        raise ValueError(msg)

@@ -135,6 +135,12 @@ class Slicing:
             )
             raise ValueError(msg)
 
+    def pixels(self, size: Triple) -> dict[Plane, Pair]:
+        """Give the rows and columns of the slices of each plane; arguments as ``names``."""
+        x, y, z = size
+        shown: dict[Plane, Pair] = {"sagittal": (y, z), "coronal": (x, z), "axial": (x, y)}
+        return {plane: shown[plane] for plane in self.planes}
+
     def lengths_of_vectors(self, slices: int, size: Triple | None) -> list[int] | None:
         """Give the number of slices of each plane where only their vectors are there.
 

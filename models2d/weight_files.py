@@ -4,6 +4,7 @@ import argparse
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
@@ -14,7 +15,8 @@ from torch import Tensor
 _TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt")
 _NESTS = ("state_dict", "model_state_dict", "model")
 # Put before every name by DataParallel and DDP, by torch.compile, and by this project.
-_PREFIXES = ("module.", "_orig_mod.", "network.")
+_OWN_PREFIX = "network."
+_PREFIXES = ("module.", "_orig_mod.", _OWN_PREFIX)
 _CONVERT = (
     "where the code of the model is at hand and the file can be trusted, load it there and save "
     "its tensors alone: torch.save(model.state_dict(), 'weights.pth')"
@@ -41,8 +43,27 @@ class WeightsError(ValueError):
         return f"{self.what}: {self.why}; {self.remedy}"
 
 
+@dataclass(frozen=True)
+class WeightFile:
+    """What a file of weights holds.
+
+    Attributes:
+        tensors: the tensors by name, unwrapped, on the CPU.
+        own: whether all names began with ``network.``, so that a network of this project was
+            saved, which says by itself what input it wants.
+    """
+
+    tensors: dict[str, Tensor]
+    own: bool
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file of weights, on the CPU.
+    """Read the tensors of a file of weights, on the CPU; see ``read_file``."""
+    return read_file(path).tensors
+
+
+def read_file(path: Path) -> WeightFile:
+    """Read a file of weights.
 
     Tensors nested under ``state_dict``, ``model`` or ``model_state_dict``, and names that all
     begin with ``module.`` (of ``DataParallel`` and DDP), ``network.`` (ours) or ``_orig_mod.``,
@@ -52,7 +73,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         path: a ``.safetensors`` file, or one of ``torch.save``.
 
     Returns:
-        The tensors by name.
+        The tensors by name, and whether they are of this project.
 
     Raises:
         WeightsError: no such file, one that is damaged or not what its name says, one that holds
@@ -148,9 +169,11 @@ def _unwrap(path: Path, content: object) -> object:
     return content
 
 
-def _strip(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _strip(tensors: dict[str, Tensor]) -> WeightFile:
+    own = False
     while True:
         found = [p for p in _PREFIXES if all(key.startswith(p) for key in tensors)]
         if not found:
-            return tensors
+            return WeightFile(tensors, own)
+        own = own or _OWN_PREFIX in found
         tensors = {key.removeprefix(found[0]): tensor for key, tensor in tensors.items()}

@@ -8,6 +8,8 @@ from torch import Tensor
 
 InflationMode: TypeAlias = Literal["centre", "mean"]
 
+_BELONG_TOGETHER = "mean and std belong together: give both, or none of them for raw input"
+
 
 def inflate_kernel(
     kernel: Tensor, extent: int, mode: InflationMode = "centre", axis: int = 2
@@ -98,12 +100,54 @@ def fold_input(
     return kernel, constant
 
 
+def read_normalisation(
+    kernel: Tensor,
+    offset: Tensor | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Tell whether weights do without the normalisation of the input that a caller knows.
+
+    Args:
+        kernel: of the first convolution, ``(out, in, rows, columns)``.
+        offset: what a network of this project adds to it for its own normalisation, a kernel
+            ``(out, 1, rows, columns)`` for an image of ones; ``None`` for none.
+        mean: as for ``fold_input``.
+        std: as for ``fold_input``.
+
+    Returns:
+        The constant ``(out,)`` that the offset is away from the border, and why ``mean`` and
+        ``std`` are to be ignored; nothing where they are not.
+
+    Raises:
+        ValueError: an offset that does not belong to the kernel, or only one of ``mean`` and
+            ``std``.
+    """
+    if (mean is None) != (std is None):
+        raise ValueError(_BELONG_TOGETHER)
+    if offset is not None:
+        if tuple(offset.shape) != (kernel.shape[0], 1, *kernel.shape[2:]):
+            msg = (
+                f"the offset of the first convolution is {tuple(offset.shape)}, which does not "
+                f"belong to a kernel of {tuple(kernel.shape)}; the file is damaged, save it again"
+            )
+            raise ValueError(msg)
+        constant = offset.detach().to("cpu", torch.float64).sum((1, 2, 3))
+        remark = "the weights hold their own normalisation of the input (offset), which was kept"
+        return constant, (remark,)
+    if kernel.shape[1] == 1 and mean is not None and len(mean) > 1:
+        return None, (
+            f"the weights are for one channel, so the normalisation of {len(mean)} colours was "
+            "ignored: they take the input as it is",
+        )
+    return None, ()
+
+
 def _checked_normalisation(
     channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[Tensor, Tensor]:
     if (mean is None) != (std is None):
-        msg = "mean and std belong together: give both, or none of them for raw input"
-        raise ValueError(msg)
+        raise ValueError(_BELONG_TOGETHER)
     means = [0.0] * channels if mean is None else list(mean)
     stds = [1.0] * channels if std is None else list(std)
     if len(means) != channels or len(stds) != channels:

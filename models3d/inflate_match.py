@@ -11,6 +11,21 @@ _SHORTCUT_BIAS = re.compile(r"layer\d+\.\d+\.downsample\.0\.bias")
 _MOST_NAMED = 3
 
 
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that hold numbers that are not finite.
+
+    Raises:
+        ValueError: such weights, their first tensors named.
+    """
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        msg = (
+            f"the weights hold numbers that are not finite ({_some(broken)}); use weights of a "
+            "training that did not diverge"
+        )
+        raise ValueError(msg)
+
+
 def classifier_to_leave(
     prefix: str, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> set[str]:

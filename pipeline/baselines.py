@@ -7,6 +7,7 @@ network sees, but not their places.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -30,7 +31,7 @@ from .evaluation.baselines import (
     table_answer,
 )
 from .evaluation.cases import scored_cases
-from .evaluation.competitors import METADATA, Card, write_competitor
+from .evaluation.competitors import METADATA, Card, check_place, write_competitor
 from .run import Run
 from .seeds import derived_seed
 from .storage import sha256
@@ -65,9 +66,11 @@ def run_baseline(kind: BaselineKind, run: Run, title: str, fingerprints: Path) -
         fingerprints: Folder that keeps what was read of each volume, by content.
 
     Raises:
+        ConfigError: The run's folder holds a run, or a competitor that is no baseline.
         DataError: A volume changed since it was read first, or is refused.
         StorageError: A file is damaged or cannot be written.
     """
+    check_place(run.folder.path, "baseline")
     case_ids = sorted(run.folds.cases)
     lesson = _lesson(run, case_ids)
     table = _table(kind, run, fingerprints, run.select(tuple(case_ids)))
@@ -91,6 +94,23 @@ def run_baseline(kind: BaselineKind, run: Run, title: str, fingerprints: Path) -
         notes=(*_NOTES[kind], *_taken(answers)),
     )
     write_competitor(run.folder.path, card, [case_ids[row] for row in rows], scored)
+
+
+def metadata_digest(run: Run) -> str:
+    """SHA-256 of what the metadata tell that neither labels nor voxels decide.
+
+    Site, voxel type and file format of a case may change while its voxels and geometry stay the
+    same; answers to other metadata are other answers.
+
+    Args:
+        run: Cases and folds.
+
+    Raises:
+        VolumeError: A file cannot be read.
+    """
+    case_ids = sorted(run.folds.cases)
+    told = zip(case_ids, *_words(run.select(tuple(case_ids))).values(), strict=True)
+    return sha256(json.dumps(list(told)).encode())
 
 
 def _answer(
@@ -152,15 +172,20 @@ def _metadata(run: Run, fingerprints: Path, cases: Sequence[Case]) -> CaseTable:
     bar = run.display.bar("reading headers and ranges", len(cases))
     path = fingerprints / "metadata.json"
     found = remembered(path, _EXTENTS, cases, run.contents, extent, bar.advance)
-    facts = [file_facts(case.image) for case in cases]
     numbers = [[*item.spacing, *item.shape, item.lowest, item.highest] for item in found]
-    words = {
+    words = _words(cases)
+    categories = {name: np.array(column, dtype=np.str_) for name, column in words.items()}
+    return CaseTable(np.array(numbers, dtype=np.float64), categories)
+
+
+def _words(cases: Sequence[Case]) -> dict[str, list[str]]:
+    """What the metadata say in words, in the order of the cases."""
+    facts = [file_facts(case.image) for case in cases]
+    return {
         "voxel_type": [fact.voxel_type for fact in facts],
         "file_format": [fact.file_format for fact in facts],
         "site": [case.site or "" for case in cases],
     }
-    categories = {name: np.array(column, dtype=np.str_) for name, column in words.items()}
-    return CaseTable(np.array(numbers, dtype=np.float64), categories)
 
 
 def _histogram(run: Run, fingerprints: Path, cases: Sequence[Case]) -> CaseTable:

@@ -23,6 +23,7 @@ from .console import (
     headline,
     nothing,
     refusals,
+    run_report,
     stop,
 )
 
@@ -215,11 +216,8 @@ def report(
     with refusals(debug):
         if len(runs) > 1:
             comparison(runs, out)
-            return
-        from .reports.page import write_report
-
-        write_report(runs[0], out)
-        headline(out or runs[0] / "report")
+        else:
+            run_report(runs[0], out)
 
 
 @app.command(epilog="Example: volclass split --config my.yaml cv.folds=5 --out runs/mine")

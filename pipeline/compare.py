@@ -9,17 +9,17 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from .config import is_volume_network
 from .errors import ConfigError, DataError
-from .evaluation.comparison import compare_answers
+from .evaluation.comparison import RESAMPLES, compare_answers
 from .evaluation.comparison_results import ComparisonEvaluation
 from .evaluation.competitors import (
     CARD,
     PREDICTIONS,
     Card,
     Competitor,
-    Start,
+    Initial,
     is_competitor,
-    is_volume_network,
     read_competitor,
 )
 from .evaluation.same_cases import aligned
@@ -27,10 +27,12 @@ from .progress import Display
 from .reports.compare_page import render_comparison_page
 from .reports.compare_words import line_of, lost, sentence, warnings
 from .reports.run_files import read_run
+from .reports.start import started_from_a_file, untrained_parts
 from .storage import check_writable, read_json, write_json, write_text
 
+CONFIG = "config.yaml"
 FOLDS = "folds.json"
-_STARTED_FROM = {"pretrained": "published weights", "file": "a file's weights"}
+_STARTED_FROM: dict[Initial, str] = {"pretrained": "published weights", "file": "a file's weights"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,21 @@ class Comparison:
         ]
 
 
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A folder that can be compared.
+
+    Attributes:
+        answers: Who answered, and what.
+        resamples: Bootstrap resamplings of its own report; None where it is no run.
+        seed: Of these; None where it is no run.
+    """
+
+    answers: Competitor
+    resamples: int | None = None
+    seed: int | None = None
+
+
 def compare(
     folders: Sequence[Path],
     out: Path,
@@ -72,6 +89,7 @@ def compare(
     *,
     titles: Mapping[Path, str] | None = None,
     resamples: int | None = None,
+    seed: int | None = None,
 ) -> Comparison:
     """Compares what runs, probes and baselines answered for the same cases on the same folds.
 
@@ -81,17 +99,20 @@ def compare(
         out: Folder for `index.html` and `comparison.json`.
         display: Shows the progress.
         titles: How folders are called, in place of their own titles.
-        resamples: Bootstrap resamplings of patients; by default 2000, more for many pairs.
+        resamples: Bootstrap resamplings of patients, more for the differences of many pairs; by
+            default those of the runs' own reports where these agree, else 2000.
+        seed: Of the resamplings; by default that of the runs where they agree, else 0.
 
     Raises:
-        ConfigError: Fewer than two folders, the same one twice, one without predictions, or `out`
-            is one of them.
+        ConfigError: Fewer than two folders, the same one twice, one without predictions, one that
+            holds a run and another competitor, or `out` is one of them.
         DataError: A run is not finished; or cases, labels, classes, patients or folds differ.
         StorageError: A file is damaged, or `out` cannot be written.
     """
     _check_folders(folders, out)
     check_writable(out)
-    entries = {folder: _read(folder) for folder in folders}
+    read = {folder: read_entry(folder) for folder in folders}
+    entries = {folder: entry.answers for folder, entry in read.items()}
     names = _different({folder: folder.resolve().name for folder in folders})
     same = aligned({names[folder]: item for folder, item in entries.items()})
     own = {folder: (titles or {}).get(folder, item.card.title) for folder, item in entries.items()}
@@ -99,12 +120,19 @@ def compare(
     found = compare_answers(
         dict(zip((shown[folder] for folder in folders), same, strict=True)),
         display,
-        resamples=resamples,
+        resamples=resamples or _agreed([item.resamples for item in read.values()], RESAMPLES),
+        seed=_agreed([item.seed for item in read.values()], 0) if seed is None else seed,
     )
     result = Comparison(out / "index.html", out / "comparison.json", found)
     write_text(result.page, render_comparison_page(found))
     write_json(result.summary, _summary(found))
     return result
+
+
+def _agreed(values: Sequence[int | None], otherwise: int) -> int:
+    """What all runs have in common."""
+    known = {value for value in values if value is not None}
+    return known.pop() if len(known) == 1 else otherwise
 
 
 def _summary(found: ComparisonEvaluation) -> dict[str, JsonValue]:
@@ -139,10 +167,25 @@ def _check_folders(folders: Sequence[Path], out: Path) -> None:
         )
 
 
-def _read(folder: Path) -> Competitor:
+def read_entry(folder: Path) -> Entry:
+    """Reads what a run, a probe or a baseline answered.
+
+    Raises:
+        ConfigError: The folder holds neither, or both a run and another competitor.
+        DataError: The run is not finished.
+        StorageError: A file is damaged.
+    """
     if is_competitor(folder):
-        return read_competitor(folder)
-    if not all((folder / name).is_file() for name in ("config.yaml", FOLDS)):
+        if (folder / CONFIG).is_file():
+            raise ConfigError(
+                f"{folder.name} holds a run and another competitor",
+                where=str(folder),
+                why=f"it has both {CONFIG} and {CARD}, so nobody knows whose {PREDICTIONS} is",
+                remedy=f"if the run's is meant, remove {CARD} and {PREDICTIONS}, then "
+                "`volclass train ... --resume`; make the other again in a folder of its own",
+            )
+        return Entry(read_competitor(folder))
+    if not all((folder / name).is_file() for name in (CONFIG, FOLDS)):
         raise ConfigError(
             f"{folder.name} holds no predictions",
             where=str(folder),
@@ -157,7 +200,8 @@ def _read(folder: Path) -> Competitor:
     lacking = [str(fold) for fold in sorted(tested) if scored[fold] < tested[fold]]
     if lacking:
         raise _unfinished(folder, f"test cases of fold {', '.join(lacking)} have no prediction")
-    return Competitor(_card(folder, run.config), run.case_ids, run.scored)
+    answers = Competitor(_card(folder, run.config), run.case_ids, run.scored)
+    return Entry(answers, run.settings.bootstrap, run.seed)
 
 
 def _unfinished(folder: Path, why: str) -> DataError:
@@ -189,15 +233,17 @@ def _card(folder: Path, settings: Mapping[str, str]) -> Card:
         kind="network",
         network=network,
         start=before if frozen else "trained",
+        initial=None if frozen else before,
+        untrained_parts=untrained_parts(settings),
         folds=checksum if isinstance(checksum, str) else None,
         notes=tuple(notes),
     )
 
 
-def _before_training(settings: Mapping[str, str]) -> Start:
-    if settings.get("model.init", "random") != "random":
-        return "pretrained"
-    return "random" if settings.get("model.weights", "null") == "null" else "file"
+def _before_training(settings: Mapping[str, str]) -> Initial:
+    if started_from_a_file(settings):
+        return "file"
+    return "random" if settings.get("model.init", "random") == "random" else "pretrained"
 
 
 def _different(names: Mapping[Path, str]) -> dict[Path, str]:

@@ -165,6 +165,11 @@ class SupervisionConfig(Section):
     """Each head's part in the loss: main + weight x head; 0 builds no head."""
 
 
+def is_volume_network(name: str | None) -> bool:
+    """Whether a name is that of a 3D network; by how it begins, so that no library is needed."""
+    return name is not None and name.startswith(("poolformer3d_", "monai_", "torchvision_r3d"))
+
+
 class SlicesConfig(Section):
     """How a 2D network reads a volume; for the 2D names of `volclass models` alone."""
 

@@ -17,12 +17,15 @@ import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
 from yaml.nodes import MappingNode, Node
 
-from .config import PATH_KEYS, Config, ModelConfig
+from .config import PATH_KEYS, Config, ModelConfig, is_volume_network
 from .errors import ConfigError
 
 Tree = dict[str, JsonValue]
 #: Keys of `model` that say what a network is like inside, and fit no other.
-_OF_ONE_NETWORK = ("mixer", "drop_path", "weights", "stem", "strides", "options")
+_OF_ONE_NETWORK = (
+    *("mixer", "drop_path", "init", "weights", "any_intensity"),
+    *("stem", "strides", "options", "inflate"),
+)
 #: What PyYAML raises; a tag such as `!!int` on other text ends in Python's own errors.
 _NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError)
 
@@ -192,8 +195,16 @@ def _leave_out_other_network(base: Tree, change: Tree, notes: list[str]) -> None
     old, new = below.get("name", ModelConfig().name), above.get("name")
     if new is None or new == old:
         return
-    empty: tuple[JsonValue, ...] = (None, {}, {"kernel": None, "stride": None})
-    left_out = [key for key in _OF_ONE_NETWORK if below.pop(key, None) not in empty]
+    keys: tuple[str, ...] = _OF_ONE_NETWORK
+    if is_volume_network(str(old)) != is_volume_network(str(new)):
+        keys = (*keys, "slices")
+    default = cast("Tree", json.loads(ModelConfig().model_dump_json()))
+    left_out = []
+    for key in keys:
+        said = below.pop(key, None)
+        whole = {**cast("Tree", default[key]), **said} if isinstance(said, dict) else said
+        if whole not in (None, default[key]):
+            left_out.append(key)
     if left_out:
         notes.append(f"model.name is {new}: left out what was set for {old}: {', '.join(left_out)}")
 

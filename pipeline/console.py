@@ -89,6 +89,47 @@ def headline(folder: Path) -> None:
     typer.echo(f"report: {folder / 'index.html'}")
 
 
+#: A folder with one of these holds results that a report would overwrite or be mistaken for.
+_RESULTS = ("config.yaml", "competitor.json", "ladder.json")
+
+
+def run_report(run: Path, out: Path | None) -> None:
+    """Writes the report of one run, and prints its figures."""
+    from .errors import ConfigError
+
+    if out is not None:
+        _check_free(out)
+    found = [name for name in _RESULTS if (run / name).is_file()]
+    if found and "config.yaml" not in found:
+        page = run / "index.html"
+        what = "a ladder" if "ladder.json" in found else "a competitor"
+        raise ConfigError(
+            f"{run.name} holds {what}, not a run",
+            where=str(run),
+            why=f"it has {found[-1]} and no config.yaml",
+            remedy="name another folder beside it to compare them, with --out"
+            + (f"; its own page is {page}" if page.is_file() else ""),
+        )
+    from .reports.page import write_report
+
+    write_report(run, out)
+    headline(out or run / "report")
+
+
+def _check_free(out: Path) -> None:
+    """Refuses to write a page among the results of something else."""
+    from .errors import ConfigError
+
+    held = [name for name in _RESULTS if (out / name).is_file()]
+    if held:
+        raise ConfigError(
+            "a report cannot be written among other results",
+            where=str(out),
+            why=f"the folder holds {held[0]}",
+            remedy="choose another folder with --out",
+        )
+
+
 def comparison(runs: list[Path], out: Path | None) -> None:
     """Compares runs, and prints the ranking and the verdict."""
     if out is None:
@@ -99,6 +140,7 @@ def comparison(runs: list[Path], out: Path | None) -> None:
             why=f"{len(runs)} runs are named, and it belongs to none of them",
             remedy="name a folder for it with --out",
         )
+    _check_free(out)
     from .compare import compare
     from .progress import display
 

@@ -38,6 +38,7 @@ from .run_record import (
     write_settings,
     write_start,
 )
+from .start_record import check_start, recorded_start, write_start_record
 from .storage import check_writable, folder_bytes, locked, read_table, remove_partial, write_table
 from .train import train_member
 from .training.loop import asked_to_stop
@@ -78,10 +79,10 @@ def cross_validate(
     with _owned(folder, accelerator), heeding_signals() as stop:
         check_folder(config, folder, resume=resume, fold=fold)
         opened = _open(config, folder, accelerator, display)
-        for line in describe_start(config.model, len(opened.run.folds.classes)):
-            display.line(line)
         numbers = _chosen(opened.run, fold)
-        for line in forecast(opened.run, numbers).lines():
+        anything_left = bool(numbers) or config.cv.refit
+        opened = _with_start(opened, anything_left=anything_left)
+        for line in forecast(opened.run, numbers).lines() if anything_left else ():
             display.line(line)
         if dry_run:
             return None
@@ -152,6 +153,21 @@ def _open(config: Config, folder: RunFolder, accelerator: Accelerator, display: 
     return _Opened(run, frozen, {"patients_assumed": manifest.patients_assumed})
 
 
+def _with_start(opened: _Opened, *, anything_left: bool) -> _Opened:
+    """The run with the hash of the weights that it starts from; says what they are.
+
+    They are needed only where something is left to train.
+    """
+    run, model = opened.run, opened.run.config.model
+    if anything_left:
+        start = check_start(run.folder, model)
+        for line in describe_start(model, len(run.folds.classes)):
+            run.display.line(line)
+    else:
+        start = recorded_start(run.folder, model)
+    return replace(opened, run=replace(run, start=start))
+
+
 def _check_shares(run: Run) -> None:
     """Every process needs a case in every forward pass; two, where batch norm compares cases."""
     processes = run.accelerator.num_processes
@@ -186,6 +202,7 @@ def _read_volumes(opened: _Opened, stop: StopRequest) -> Run:
     """Reads and caches every volume; refused ones stop the run or leave it. Then it has begun."""
     run = opened.run
     if run.accelerator.is_main_process:
+        write_start_record(run.folder, run.start)
         write_settings(run)
     cases = list(run.cases.values())
     bar = run.display.bar("reading volumes", len(cases))

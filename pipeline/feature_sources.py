@@ -16,6 +16,7 @@ from .build import (
     build_network,
     build_store,
     check_network,
+    describe_start,
     start_weights,
 )
 from .config import Config
@@ -144,12 +145,12 @@ def _check_unchanged(run: Run) -> None:
 
 
 def _has_refit(run: Run) -> bool:
-    identity = training_identity(run.config, run.folds)
+    identity = training_identity(run)
     return CheckpointFolder(run.folder.checkpoints(Member(None)), identity).has_best()
 
 
 def _trained(run: Run, member: Member, saw: dict[str, set[int | None]]) -> DescribingNetwork:
-    identity = training_identity(run.config, run.folds)
+    identity = training_identity(run)
     digest = CheckpointFolder(run.folder.checkpoints(member), identity).best_sha256()
     taught = run.taught(member)
     if member.fold is not None:
@@ -184,15 +185,27 @@ def _unseeing(case_id: str, networks: dict[str, DescribingNetwork], tested: int 
 
 
 def from_config(
-    config: Config, inputs: Sequence[str], out: Path, display: Display
+    config: Config,
+    inputs: Sequence[str],
+    out: Path,
+    display: Display,
+    folds: Folds | None = None,
 ) -> FeatureSource:
     """A network as it starts, random or from a file, and the cases of the configuration.
 
+    Args:
+        config: Names the network and the cases.
+        inputs: Volumes, folders or manifests in place of the cases.
+        out: Where the features go; the cache lies beside it.
+        display: Shows the progress.
+        folds: Of the cases, where they are known; by default those of a run of the configuration.
+
     Raises:
         ConfigError: The network cannot be built.
-        DataError: A volume is refused.
+        DataError: A volume is refused, or the cases are not those of `folds`.
     """
     channels = tuple(check_network(config).feature_info.channels())
+    describe_start(config.model, 2)  # what cannot be loaded is refused before volumes are read
     folder = RunFolder(out)
     accelerator = build_accelerator(config.system, config.train.precision)
     store = build_store(config, folder.cache(config))
@@ -203,9 +216,12 @@ def from_config(
     else:
         cases = _labelled_or_not(run)
     run = with_volumes(run, cases)
-    folds = _folds(run)
+    if folds is None:
+        folds = _folds(run)
+    else:
+        check_folds(folds, list(run.cases.values()))
     torch.manual_seed(derived_seed(config.seed, "weights"))
-    network = _started(config, max(len(folds.classes) if folds else 0, 2), display)
+    network, is_random = _started(config, max(len(folds.classes) if folds else 0, 2), display)
     digest = weights_sha256(network)
     network = network.to(accelerator.device)
     only = DescribingNetwork(digest, frozenset(), lambda: network)
@@ -215,19 +231,22 @@ def from_config(
         for name in fold.test
     }
     run = replace(run, folds=folds or nobody)
-    drawn: Start = "timm" if config.model.init == "timm" else "random"
-    start: Start = drawn if config.model.weights is None else "file"
+    known: Start = "timm" if config.model.weights is None else "file"
+    start: Start = "random" if is_random else known
     own = dict.fromkeys(sorted(run.cases), _ONLY)
     return FeatureSource(run, {_ONLY: only}, own, tested, folds, start, channels)
 
 
-def _started(config: Config, classes: int, display: Display) -> Network:
-    """The network with the weights that it starts from; says what they are."""
+def _started(config: Config, classes: int, display: Display) -> tuple[Network, bool]:
+    """The network with the weights that it starts from, and whether a part of it is random."""
     network = build_network(config.model, classes, start=False, seed=config.seed)
-    lines = start_weights(network, config.model)
-    for line in lines or ["random weights: these features come from an untrained network"]:
+    started = start_weights(network, config.model)
+    for line in started.lines:
         display.line(line)
-    return network
+    if started.random:
+        parts = ", ".join(started.random)
+        display.line(f"random weights ({parts}): these features come from an untrained network")
+    return network, bool(started.random)
 
 
 def _labelled_or_not(run: Run) -> list[Case]:

@@ -21,6 +21,7 @@ from .build import build_dataset
 from .config import Config
 from .data.cases import Case
 from .data.dataset import evaluation_batches
+from .data.splits import Folds
 from .data.transforms import preprocessing_key
 from .errors import ConfigError
 from .feature_maps import MapsFolder
@@ -70,6 +71,7 @@ def extract(
     *,
     model: str | None = None,
     maps: Path | None = None,
+    folds: Folds | None = None,
 ) -> Extracted:
     """Extracts the pooled features of every stage, and goes on where it was stopped.
 
@@ -84,6 +86,8 @@ def extract(
         model: Describe all cases by this network of the run (`fold_0`, ..., `refit`), not each by
             the one that did not see it.
         maps: Folder for the whole maps of every stage: a folder a network, an `.npz` a case.
+        folds: Of the cases of a configuration, where they are not those that it would make; a
+            run has its own.
 
     Raises:
         ConfigError: No run, no such network, or `out` or `maps` holds features of another origin.
@@ -95,7 +99,7 @@ def extract(
     if isinstance(source, Path):
         found = from_run(source, inputs, display, model)
     else:
-        found = from_config(source, inputs, out, display)
+        found = from_config(source, inputs, out, display, folds)
     if found.run.accelerator.num_processes > 1:
         raise ConfigError("features are extracted by one process", remedy="start a single one")
     origin = _origin(found)

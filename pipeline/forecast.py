@@ -29,7 +29,7 @@ class Forecast:
         seconds: Wall time, if no fold stops early.
         memory: Bytes at the peak of a training step.
         disk: Bytes of cache and checkpoints.
-        parameters: Trained numbers of the network.
+        parameters: Numbers of the network.
         uncached: Volumes that must be read first.
         epochs: Epochs of all folds, at most.
         stages: (channels, x, y, z) of each stage.
@@ -71,7 +71,7 @@ def forecast(run: Run, folds: list[int]) -> Forecast:
         StorageError: The disk has too little room.
     """
     config = run.config.train
-    step, parameters, stages = _measure_step(run)
+    step, embedding, parameters, stages = _measure_step(run)
     reading, uncached = _measure_reading(run)
     members = [member for fold in folds for member in run.members(fold)]
     members += run.members(None) if run.config.cv.refit else []
@@ -81,6 +81,8 @@ def forecast(run: Run, folds: list[int]) -> Forecast:
     per_case = step / config.batch_size
     # A forward pass alone takes about a third of a training step.
     seconds = config.epochs * per_case * (cases + views * judged / 3)
+    # Each volume passes through a frozen network once.
+    seconds += embedding / config.batch_size * len(run.cases)
     volume = IN_CHANNELS * torch.Size(run.config.preprocess.size).numel() * 4
     in_ram = run.config.system.cache == "ram"
     cache, weights = uncached * volume, len(members) * parameters * 4 * _COPIES
@@ -106,7 +108,7 @@ def _memory_peak(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _measure_step(run: Run) -> tuple[float, int, tuple[tuple[int, ...], ...]]:
+def _measure_step(run: Run) -> tuple[float, float, int, tuple[tuple[int, ...], ...]]:
     config, classes = run.config, len(run.folds.classes)
     device = run.accelerator.device
     task = build_task(config, list(range(classes)), classes, seed=0).to(device)
@@ -114,7 +116,7 @@ def _measure_step(run: Run) -> tuple[float, int, tuple[tuple[int, ...], ...]]:
     # The batch size is that of all processes together; each forecasts its own share.
     share = -(-config.train.batch_size // run.accelerator.num_processes)
     images = torch.randn(share, IN_CHANNELS, *config.preprocess.size).to(device)
-    lessons = _lessons(task.plain_network, images)
+    lessons, embedding = _lessons(task.plain_network, images)
     labels = torch.arange(share, device=device) % classes
     seconds = 0.0
     for _ in range(2):  # the first step also sets up memory and threads
@@ -130,14 +132,16 @@ def _measure_step(run: Run) -> tuple[float, int, tuple[tuple[int, ...], ...]]:
     with torch.no_grad():
         *stages, _ = task.plain_network.eval()(images[:1])
     shapes = tuple(tuple(stage.shape[1:]) for stage in stages)
-    return seconds, sum(p.numel() for p in task.plain_network.parameters()), shapes
+    parameters = sum(p.numel() for p in task.plain_network.parameters())
+    return seconds, embedding, parameters, shapes
 
 
-def _lessons(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """What a training step reads: volumes, or features of their slices by a frozen network."""
-    if isinstance(network, SliceClassifier) and network.frozen:
-        return network.embed(images)
-    return images
+def _lessons(network: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """What a training step reads, and the seconds that making it of volumes takes."""
+    if not (isinstance(network, SliceClassifier) and network.frozen):
+        return images, 0.0
+    started = time.monotonic()
+    return network.embed(images), time.monotonic() - started
 
 
 def _measure_reading(run: Run) -> tuple[float, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 
 import torch
 from torch import Tensor
@@ -98,6 +99,7 @@ def _cache(run: Run, network: SliceClassifier) -> VolumeCache | None:
         weights_sha256(network.levels) if network.levels is not None else "",
         config.train.precision,
         torch.__version__,
+        version("timm"),
     ]
     return VolumeCache(run.cache, sha256(json.dumps(parts).encode()))
 

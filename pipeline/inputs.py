@@ -21,6 +21,7 @@ from .data.volumes import VolumeStore, check_refusals, doubts, prepare
 from .errors import ConfigError, DataError
 from .progress import Display
 from .run import Member, Run, RunFolder, training_identity
+from .start_record import recorded_start
 from .training.checkpoint import CheckpointFolder
 
 
@@ -47,7 +48,9 @@ def open_run(folder: Path, display: Display, overrides: Sequence[str] = ()) -> R
     config = load_config(str(names.config), overrides)
     accelerator: Accelerator = build_accelerator(config.system, config.train.precision)
     store: VolumeStore = build_store(config, names.cache(config))
-    return Run(config, names, accelerator, store, {}, {}, read_folds(names.folds), display)
+    folds = read_folds(names.folds)
+    start = recorded_start(names, config.model)
+    return Run(config, names, accelerator, store, {}, {}, folds, display, start=start)
 
 
 def trained_folds(run: Run) -> list[int]:
@@ -77,9 +80,13 @@ def trained_network(run: Run, member: Member) -> Network:
     Raises:
         StorageError: The weights are missing or damaged.
     """
-    network = build_network(run.config.model, len(run.folds.classes), start=False)
-    identity = training_identity(run.config, run.folds)
+    identity = training_identity(run)
     best = CheckpointFolder(run.folder.checkpoints(member), identity).best()
+    # The weights that training started from are not needed any more, nor is their file.
+    normalised = any(name.endswith(".offset") for name in best.tensors)
+    network = build_network(
+        run.config.model, len(run.folds.classes), start=False, normalised=normalised
+    )
     network.load_state_dict(best.tensors)
     return network.to(run.accelerator.device)
 

@@ -11,17 +11,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .baselines import run_baseline
-from .build import build_accelerator, build_manifest, build_store, check_network
-from .compare import Comparison, compare
+from .baselines import metadata_digest, run_baseline
+from .build import (
+    build_accelerator,
+    build_manifest,
+    build_store,
+    check_network,
+    describe_start,
+)
+from .compare import Comparison, compare, read_entry
 from .config import Config
 from .crossval import cross_validate
 from .data.cases import Case
 from .data.folds_file import check_folds, read_folds
 from .data.splits import Folds, make_folds
 from .data.volumes import check_contents, check_refusals, doubts, prepare
-from .errors import ConfigError, DataError
-from .evaluation.competitors import PREDICTIONS
+from .errors import ConfigError, DataError, VolclassError
+from .evaluation.competitors import CARD, PREDICTIONS, is_competitor
 from .features import extract
 from .ladder_config import Ladder, Rung, in_rung, read_ladder
 from .ladder_record import LadderRecord
@@ -33,7 +39,7 @@ from .storage import (
     check_writable,
     locked,
     make_folder,
-    read_table,
+    remove,
     remove_partial,
     write_bytes,
 )
@@ -63,11 +69,13 @@ def ladder(source: str, out: Path, display: Display, overrides: Sequence[str] = 
     with locked(out, what="ladder folder"):
         remove_partial(out)
         record = LadderRecord.opened(out, plan)
+        _check_weights([rung for rung in plan.rungs if not record.is_done(rung)])
         run = _opened(plan.base, out, display)
         record.write()
         _climb(plan, run, record)
         titles = {out / rung.plan.name: rung.plan.shown for rung in plan.rungs}
-        return compare(list(titles), out, display, titles=titles)
+        samples, seed = plan.base.report.bootstrap, plan.base.seed
+        return compare(list(titles), out, display, titles=titles, resamples=samples, seed=seed)
 
 
 def _with_one_cache(plan: Ladder, cache: Path) -> Ladder:
@@ -85,6 +93,18 @@ def _check(rung: Rung) -> None:
     """Refuses a network that cannot be built before an earlier rung has taken hours."""
     if rung.plan.kind in ("train", "probe"):
         check_network(rung.config)
+
+
+def _check_weights(rungs: Sequence[Rung]) -> None:
+    """Refuses weights that do not fit, or cannot be had, before an earlier rung has taken hours."""
+    tried: set[str] = set()
+    for rung in rungs:
+        model = rung.config.model
+        if rung.plan.kind in ("train", "probe") and model.model_dump_json() not in tried:
+            tried.add(model.model_dump_json())
+            with in_rung(rung.plan.name):
+                # How many classes there are is not known yet; the classifier starts anew anyway.
+                describe_start(model, 2)
 
 
 def _opened(config: Config, out: Path, display: Display) -> Run:
@@ -133,15 +153,23 @@ def _climb(plan: Ladder, run: Run, record: LadderRecord) -> None:
         name, kind = rung.plan.name, rung.plan.kind
         place = f"rung {number} of {len(plan.rungs)}, {name}"
         folder = RunFolder(run.folder.path / name)
-        if record.is_done(rung) and _is_complete(folder, run.folds):
-            run.display.line(f"{place}: finished before")
-            bar.skip(1)
-            continue
+        inputs = metadata_digest(run) if kind == "metadata" else None
+        if record.is_done(rung):
+            lacking = _lacking(folder, run.folds)
+            if lacking is None and not record.was_told(rung, inputs):
+                lacking = "the metadata of the cases are not those that it was told"
+            if lacking is None:
+                run.display.line(f"{place}: finished before")
+                bar.skip(1)
+                continue
+            run.display.line(f"{place}: climbed again, for {lacking}")
+            # The answers to come are this rung's; a damaged card must not forbid them.
+            remove(folder.path / CARD)
         run.display.line(f"{place}: {kind}" if kind != name else place)
-        record.note(rung, "started")
+        record.note(rung, "started", inputs)
         with in_rung(name):
             _one(rung, replace(run, config=rung.config, folder=folder))
-        record.note(rung, "done")
+        record.note(rung, "done", inputs)
         bar.advance(note=name)
 
 
@@ -153,7 +181,7 @@ def _one(rung: Rung, run: Run) -> None:
             _train(rung, run, RunFolder(ladder_folder))
         case "probe":
             features = run.folder.path / _FEATURES
-            extract(rung.config, [], features, run.display)
+            extract(rung.config, [], features, run.display, folds=run.folds)
             samples = rung.config.report.bootstrap
             probe(features, run.folder.path, run.display, run=ladder_folder, resamples=samples)
         case "majority" | "metadata" | "histogram" as kind:
@@ -164,6 +192,13 @@ def _one(rung: Rung, run: Run) -> None:
 def _train(rung: Rung, run: Run, whole: RunFolder) -> None:
     """Trains on the ladder's folds; the run finds them in its folder, and obeys them."""
     folder = run.folder
+    if is_competitor(folder.path):
+        raise ConfigError(
+            "this rung's folder holds another competitor",
+            where=str(folder.path),
+            why=f"it has {CARD}, and a network would replace {PREDICTIONS}",
+            remedy="move the folder away, or choose another folder with --out",
+        )
     if not folder.folds.is_file():
         # Folds last: without them the other file means nothing, and the copying is begun anew.
         write_bytes(folder.quarantine, whole.quarantine.read_bytes())
@@ -177,12 +212,15 @@ def _train(rung: Rung, run: Run, whole: RunFolder) -> None:
     cross_validate(rung.config, folder.path, run.display, resume=folder.config.is_file())
 
 
-def _is_complete(folder: RunFolder, folds: Folds) -> bool:
-    """Whether every case that is to be tested has an answer in its fold."""
-    if not (folder.path / PREDICTIONS).is_file():
-        return False
-    rows = read_table(folder.path / PREDICTIONS)
-    found = {row["case_id"]: row["fold"] for row in rows}
-    return found == {
-        name: str(number) for number, fold in enumerate(folds.folds) for name in fold.test
-    }
+def _lacking(folder: RunFolder, folds: Folds) -> str | None:
+    """Why a finished rung cannot be compared; None where every tested case has its answer."""
+    path = folder.path / PREDICTIONS
+    if not path.is_file() or path.stat().st_size == 0:
+        return f"{PREDICTIONS} is missing or empty"
+    try:
+        answers = read_entry(folder.path).answers
+    except VolclassError as error:
+        return error.what if error.why is None else f"{error.what}: {error.why}"
+    found = dict(zip(answers.case_ids, answers.scored.folds.tolist(), strict=True))
+    tested = {name: number for number, fold in enumerate(folds.folds) for name in fold.test}
+    return None if found == tested else f"{PREDICTIONS} has other cases or folds"

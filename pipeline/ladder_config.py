@@ -7,6 +7,7 @@ command line follows, in that order. All rungs share one set of cases and folds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _USED: dict[RungKind, tuple[str, ...]] = {
     "probe": ("preprocess", "model", "train", "system", "report"),
 }
 _SHARED = ("data", "cv", "seed")
+_CACHE = "system.cache_dir"
+_NETWORK = "model.name"
 
 
 class RungConfig(Section):
@@ -44,7 +47,8 @@ class RungConfig(Section):
     title: Annotated[str, Field(min_length=1)] | None = None
     """As the page calls it; by default its name."""
     settings: Settings = Field(default_factory=dict, alias="set")
-    """`section.key: value`, for this rung alone; not of `data` and `cv`, nor `seed`."""
+    """`section.key: value`, for this rung alone; not of `data` and `cv`, nor `seed`, nor the
+    cache."""
 
     @property
     def shown(self) -> str:
@@ -59,6 +63,11 @@ class RungConfig(Section):
                 raise ValueError(
                     f"{key} cannot be set for one rung: all rungs share cases, folds and seed; "
                     "set it for the whole ladder"
+                )
+            if key == _CACHE:
+                raise ValueError(
+                    f"{key} cannot be set for one rung: all rungs share one cache; set it for the "
+                    "whole ladder"
                 )
             if section not in _USED[self.kind]:
                 used = ", ".join(_USED[self.kind]) or "none"
@@ -118,12 +127,13 @@ def read_ladder(source: str, overrides: Sequence[str], note: Callable[[str], Non
 
     Args:
         source: Path of a YAML file, or the name of a shipped one such as `ladders/quick`.
-        overrides: `section.key=value`, for all rungs and after all else.
+        overrides: `section.key=value`, for all rungs and after all else; not against what a rung
+            says of its own network.
         note: Told what was left out of a configuration, and of which.
 
     Raises:
-        ConfigError: The file is missing or no ladder, or a rung's configuration is not valid;
-            names the rung and the key.
+        ConfigError: The file is missing or no ladder, a rung's configuration is not valid, or an
+            override would make it another network than it says; names the rung and the key.
     """
     path = find_config(source)
     plan = _validated(parse_yaml(path), source)
@@ -131,6 +141,7 @@ def read_ladder(source: str, overrides: Sequence[str], note: Callable[[str], Non
     start = str(beside) if beside.is_file() else plan.config
     shared = list(_overrides(plan.settings, path.parent))
     base = load_config(start, [*shared, *overrides])
+    _check_one_network_for_all(plan, overrides)
     rungs = tuple(_rung(rung, start, shared, overrides, path.parent, note) for rung in plan.rungs)
     return Ladder(base, rungs)
 
@@ -150,7 +161,49 @@ def _rung(
 
     with in_rung(rung.name):
         config = load_config(start, [*shared, *own, *overrides], note_of_rung)
+        if any(re.match(r"model[.=]", text) for text in overrides):
+            _check_own_network(rung, config, folder)
     return Rung(rung, config)
+
+
+def _check_one_network_for_all(plan: LadderConfig, overrides: Sequence[str]) -> None:
+    """A network can be named for all rungs only where none names one."""
+    names = [rung.name for rung in plan.rungs if _NETWORK in rung.settings]
+    if names and any(text.startswith((f"{_NETWORK}=", "model=")) for text in overrides):
+        raise ConfigError(
+            f"{_NETWORK} cannot be set for all rungs",
+            where=f"rung {names[0]}",
+            why="it names a network of its own, and the others would no longer be what they are "
+            "called",
+            remedy="leave the override out, or change the ladder file",
+        )
+
+
+def _check_own_network(rung: RungConfig, config: Config, folder: Path) -> None:
+    """Refuses overrides of what a rung says of its own network."""
+    tree = cast("Settings", json.loads(config.model_dump_json()))
+    for key, value in rung.settings.items():
+        if key == "model.weights" and isinstance(value, str):
+            value = str((folder / value).resolve())
+        if key.startswith("model.") and not _holds(_at(tree, key.split(".")), value):
+            raise ConfigError(
+                f"{key} cannot be set for all rungs",
+                why=f"this rung sets {key} itself, and would no longer be what it is called",
+                remedy="leave the override out, or change the ladder file",
+            )
+
+
+def _at(tree: JsonValue, keys: Sequence[str]) -> JsonValue:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _holds(found: JsonValue, said: JsonValue) -> bool:
+    """Whether a value is still what was said; a mapping may hold more than that."""
+    if isinstance(found, dict) and isinstance(said, dict):
+        return all(_holds(found.get(key), value) for key, value in said.items())
+    return found == said
 
 
 @contextmanager

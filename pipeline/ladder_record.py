@@ -37,6 +37,7 @@ class _Entry(_Part):
     name: str
     state: State
     settings: dict[str, JsonValue]
+    inputs: str | None = None
 
 
 class _Document(_Part):
@@ -52,11 +53,14 @@ class LadderRecord:
         out: The ladder's folder.
         settings: What decides each rung's result, flat, by rung.
         states: How far each rung is.
+        inputs: SHA-256 of what else a rung was told of the cases, by rung; what is not in it
+            must be told by settings, folds and volumes, which are checked.
     """
 
     out: Path
     settings: dict[str, dict[str, JsonValue]]
     states: dict[str, State]
+    inputs: dict[str, str | None]
 
     @staticmethod
     def opened(out: Path, plan: Ladder) -> LadderRecord:
@@ -76,25 +80,37 @@ class LadderRecord:
             with in_rung(rung.plan.name):
                 settings[rung.plan.name] = _settings(rung, out)
         states: dict[str, State] = dict.fromkeys(settings, "waiting")
+        inputs: dict[str, str | None] = dict.fromkeys(settings)
         if (out / _FILE).is_file():
             earlier = _read(out / _FILE)
             _check_same(earlier, settings, out)
             states |= {entry.name: entry.state for entry in earlier}
-        return LadderRecord(out, settings, states)
+            inputs |= {entry.name: entry.inputs for entry in earlier}
+        return LadderRecord(out, settings, states, inputs)
 
     def is_done(self, rung: Rung) -> bool:
         """Whether a rung was finished."""
         return self.states[rung.plan.name] == "done"
 
-    def note(self, rung: Rung, state: State) -> None:
-        """Notes on disk how far a rung is."""
+    def was_told(self, rung: Rung, inputs: str | None) -> bool:
+        """Whether a rung was told the same of the cases as it would be now."""
+        return self.inputs[rung.plan.name] == inputs
+
+    def note(self, rung: Rung, state: State, inputs: str | None = None) -> None:
+        """Notes on disk how far a rung is, and what it was told of the cases."""
         self.states[rung.plan.name] = state
+        self.inputs[rung.plan.name] = inputs
         self.write()
 
     def write(self) -> None:
         """Writes the file."""
         rungs: list[JsonValue] = [
-            {"name": name, "state": self.states[name], "settings": settings}
+            {
+                "name": name,
+                "state": self.states[name],
+                "settings": settings,
+                "inputs": self.inputs[name],
+            }
             for name, settings in self.settings.items()
         ]
         write_json(self.out / _FILE, {"format": 1, "rungs": rungs})

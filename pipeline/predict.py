@@ -168,7 +168,7 @@ def _check_refit(run: Run, out_of_fold: bool) -> None:
             why="the refitted network was trained on all cases of the run",
             remedy="leave out one of them",
         )
-    identity = training_identity(run.config, run.folds)
+    identity = training_identity(run)
     missing = [
         member.name
         for member in run.members(None)

@@ -10,7 +10,7 @@ from .data.cases import Case
 from .data.folds_file import read_folds
 from .data.splits import class_order, make_folds
 from .errors import ConfigError, DataError
-from .evaluation.competitors import Card, Start, write_competitor
+from .evaluation.competitors import Card, Start, check_place, write_competitor
 from .evaluation.probe_parts import ProbePlan, make_plan, needs_companion
 from .evaluation.probe_results import ProbeEvaluation, run_probes
 from .feature_table import FeatureTable, read_features, training_path
@@ -74,12 +74,14 @@ def probe(
         resamples: Bootstrap resamplings of patients.
 
     Raises:
-        ConfigError: `folds` is below 2, or the file's name tells no format.
+        ConfigError: `folds` is below 2, the file's name tells no format, or `out` holds a run, a
+            ladder or a competitor that is no probe.
         DataError: The features cannot be probed; says why.
         StorageError: A file cannot be read, or `out` cannot be written.
     """
     if folds < 2:
         raise ConfigError(f"--folds {folds} is too few", remedy="take 2 or more")
+    check_place(out, "probe")
     check_writable(out)
     plan = _plan(path, run, folds)
     found = run_probes(plan, display, resamples=resamples)

@@ -20,7 +20,7 @@ from .data.splits import Folds
 from .data.volumes import VolumeStore
 from .progress import Display
 from .seeds import derived_seed
-from .storage import file_sha256, sha256
+from .storage import sha256
 
 _LIBRARIES = (
     "torch",
@@ -30,6 +30,8 @@ _LIBRARIES = (
     "numpy",
     "scikit-learn",
     "safetensors",
+    "timm",
+    "torchvision",
 )
 #: Sections that cannot change the result beyond rounding.
 _FREE_SECTIONS = ("system", "report")
@@ -40,6 +42,8 @@ _FREE_KEYS = (
     ("train", "checkpoint_seconds"),
     # It comes after the folds and changes none of them, so a finished run may still get it.
     ("cv", "refit"),
+    # Where the file lies; what is in it, `Run.start` says.
+    ("model", "weights"),
 )
 
 
@@ -88,6 +92,11 @@ class RunFolder:
     def folds(self) -> Path:
         """Who is in which fold."""
         return self.path / "folds.json"
+
+    @property
+    def start(self) -> Path:
+        """What the weights were that training started from."""
+        return self.path / "start.json"
 
     @property
     def quarantine(self) -> Path:
@@ -153,6 +162,7 @@ class Run:
         folds: Who is in which fold.
         display: Where progress is shown.
         slice_features: What a frozen 2D network makes of the volumes, once it is known.
+        start: SHA-256 of the weights that training starts from; None for random ones.
     """
 
     config: Config
@@ -164,6 +174,7 @@ class Run:
     folds: Folds
     display: Display
     slice_features: ImageStore | None = None
+    start: str | None = None
 
     def select(self, case_ids: tuple[str, ...]) -> list[Case]:
         """Cases by their ids, in that order."""
@@ -212,13 +223,13 @@ def _deciding(tree: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return {name: part for name, part in tree.items() if name not in _FREE_SECTIONS}
 
 
-def training_identity(config: Config, folds: Folds) -> str:
+def training_identity(run: Run) -> str:
     """Hash of all that decides a fold's training; where files lie does not."""
-    tree = _deciding(cast("dict[str, JsonValue]", json.loads(config.model_dump_json())))
+    tree = _deciding(cast("dict[str, JsonValue]", json.loads(run.config.model_dump_json())))
     parts = {name: tree[name] for name in ("seed", "preprocess", "augment", "model", "train")}
     model = cast("dict[str, JsonValue]", parts["model"])
-    model["weights"] = file_sha256(Path(config.model.weights)) if config.model.weights else None
-    return sha256(json.dumps([parts, folds.sha256], sort_keys=True).encode())
+    model["weights"] = run.start
+    return sha256(json.dumps([parts, run.folds.sha256], sort_keys=True).encode())
 
 
 def environment(accelerator: Accelerator) -> dict[str, JsonValue]:

@@ -114,9 +114,7 @@ def _assemble(
         averaged=averaged,
         schedule=build_schedule(config, order.steps_per_epoch, epochs),
         state=TrainState(),
-        checkpoints=CheckpointFolder(
-            run.folder.checkpoints(member), training_identity(config, run.folds)
-        ),
+        checkpoints=CheckpointFolder(run.folder.checkpoints(member), training_identity(run)),
         seed=seed,
         case_ids=[case.case_id for case in dataset.cases],
         validate=None if member.fold is None else _validation(run, member.fold, task, averaged),

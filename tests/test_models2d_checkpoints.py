@@ -17,7 +17,7 @@ from published_weights import (
 )
 from torch import Tensor, nn
 
-from models2d import LoadTable, create_model, load_file
+from models2d import LoadTable, WeightsError, create_model, load_file, read_weights
 
 
 def stages_of(network: nn.Module, x: Tensor) -> list[Tensor]:
@@ -50,6 +50,7 @@ def test_a_classifier_for_other_classes_stays_behind(num_classes: int, tmp_path:
     table = load_file(model, path)
     assert table.left_out == ("fc.bias", "fc.weight")
     assert table.missing == (("fc.bias", "fc.weight") if num_classes else ())
+    assert table.fresh_body == ()
     x = images(1, 3, 32, 32)
     assert_close(list(model(x)[:-1]), stages_of(rgb("resnet18"), x)[:-1])
 
@@ -137,11 +138,28 @@ def test_a_network_of_ours_reads_its_own_file(normalised: bool, tmp_path: Path) 
     assert_close(dict(again.state_dict()), dict(model.state_dict()), atol=0)
 
 
+def test_our_own_file_for_neighbours_is_not_taken_for_colours(tmp_path: Path) -> None:
+    model = fresh("resnet18", 3)
+    path = saved(model.state_dict(), tmp_path)
+    weights = read_weights(path)
+    assert (weights.layout, weights.own) == ("volclass", True)
+    again = fresh("resnet18", 3)
+    table = load_file(again, path)
+    assert table.source == "weights.pth (layout: volclass)"
+    assert (table.converted, table.missing) == ((), ())
+    normalised = fresh("resnet18", 3, normalised=True)
+    with pytest.raises(WeightsError, match=r"for raw input.*conv1.offset.*any_intensity=true"):
+        load_file(normalised, path)
+    with pytest.raises(WeightsError, match=r"for 3 input channel\(s\), the network for 1"):
+        load_file(fresh("resnet18"), path)
+
+
 def test_a_small_stem_leaves_the_common_first_convolution_behind(tmp_path: Path) -> None:
     model = fresh("resnet18", small_stem=True)
     start = model.get_parameter("network.conv1.weight").clone()
     table = load_file(model, saved(rgb("resnet18").state_dict(), tmp_path))
     assert (table.left_out, table.missing) == (("conv1.weight",), ("conv1.weight",))
+    assert table.fresh_body == ("conv1.weight",)
     assert_close(model.get_parameter("network.conv1.weight"), start, atol=0)
     again = fresh("resnet18", small_stem=True)
     table = load_file(again, saved(model.state_dict(), tmp_path))

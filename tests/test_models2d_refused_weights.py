@@ -1,8 +1,5 @@
-"""Weights that do not fit, or that cannot be had, are refused with the reason."""
+"""Weights that do not fit are refused with the reason."""
 
-import os
-import subprocess
-import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -10,9 +7,9 @@ import pytest
 import timm
 import torch
 from published_weights import SHALLOW, Tensors, assert_close, fresh, rgb, saved
-from torch import Tensor, nn
+from torch import Tensor
 
-from models2d import WeightsError, create_model, load_file, load_published, published_tensors
+from models2d import WeightsError, create_model, load_file
 
 
 def change(**changes: Tensor | None) -> Tensors:
@@ -76,50 +73,3 @@ def test_a_network_without_values_is_not_filled(tmp_path: Path) -> None:
         model = create_model("resnet18", 1, 2, **SHALLOW)
     with pytest.raises(ValueError, match="on the meta device"):
         load_file(model, saved(rgb("resnet18").state_dict(), tmp_path))
-
-
-def test_published_weights_are_those_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, bool]] = []
-
-    def download(name: str, pretrained: bool) -> nn.Module:
-        asked.append((name, pretrained))
-        torch.rand(3)
-        return rgb("resnet18")
-
-    model = fresh("resnet18", normalised=True)
-    monkeypatch.setattr(timm, "create_model", download)
-    random = torch.random.get_rng_state()
-    table = load_published(model)
-    assert_close(torch.random.get_rng_state(), random, atol=0)
-    assert asked == [("resnet18", True)]
-    assert table.source == "timm (resnet18)"
-    assert table.converted == ("conv1.weight",)
-
-
-def test_a_network_without_published_weights_is_named() -> None:
-    with pytest.raises(WeightsError, match="weights for seresnet18: timm has published none"):
-        published_tensors("seresnet18")
-
-
-def test_without_a_connection_the_file_is_asked_for(tmp_path: Path) -> None:
-    code = (
-        "import models2d\n"
-        "model = models2d.create_model('resnet18')\n"
-        "try: models2d.load_published(model)\n"
-        "except models2d.WeightsError as error: print(error)"
-    )
-    home = {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(tmp_path / "a"),
-        "TORCH_HOME": str(tmp_path / "b"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-        env={**os.environ, **home},
-    )
-    assert "cannot get timm's weights for resnet18: they are not on this machine" in done.stdout
-    assert "model.weights=PATH" in done.stdout

@@ -454,6 +454,15 @@ def test_runs_under_autocast(pool: PoolName) -> None:
     torch.testing.assert_close(logits.float(), model(x)[-1], rtol=0.1, atol=0.05)
 
 
+def test_means_of_maps_are_single_precision_under_autocast() -> None:
+    model = SliceClassifier(network(), 2).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        stages, means = model(volume(*SIZE))[:-1], model.stage_vectors(volume(*SIZE))
+    assert stages[0].dtype == torch.bfloat16
+    for stage, mean in zip(stages, means, strict=True):
+        assert_same(mean, stage.float().mean((2, 3)).movedim(1, 2), atol=1e-5)
+
+
 def test_ordered_pools_over_all_axes_need_to_know_the_planes() -> None:
     model = SliceClassifier(network(), 2, axis="all", pool="gru").eval()
     x = volume_for("all")

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models2d import WeightsError, read_tensors
+from models2d.weight_files import read_file
 
 TENSORS = {"conv1.weight": torch.arange(6.0).view(2, 3), "bn1.num_batches_tracked": torch.tensor(3)}
 NESTS = ("state_dict", "model", "model_state_dict")
@@ -47,9 +48,18 @@ def test_any_wrapping_gives_the_same_tensors(
     torch.testing.assert_close(tensors, TENSORS, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("prefix", "own"), [("module.network.", True), ("module.", False)])
+def test_a_file_of_this_project_is_known_by_its_prefix(
+    prefix: str, own: bool, tmp_path: Path
+) -> None:
+    content = read_file(saved({prefix + key: t for key, t in TENSORS.items()}, tmp_path))
+    assert (set(content.tensors), content.own) == (set(TENSORS), own)
+
+
 def test_the_names_of_a_published_poolformer_keep_their_network(tmp_path: Path) -> None:
     state = {"patch_embed.proj.weight": torch.ones(1), "network.0.0.norm1.weight": torch.ones(1)}
     assert set(read_tensors(saved(state, tmp_path))) == set(state)
+    assert not read_file(saved(state, tmp_path)).own
 
 
 def test_a_file_of_data_parallel_is_unwrapped(tmp_path: Path) -> None:

@@ -185,13 +185,19 @@ def test_metadata_that_predict_the_label_raise_a_warning(tmp_path: Path, strengt
             {"name": "monai_resnet18", "init": "inflate", "weights": "a.pth"},
             "3D network",
             "trained",
-            ["started from published weights"],
+            ["started from a file's weights"],
         ),
         (
             {"name": "monai_resnet18", "init": "random", "weights": "a.safetensors"},
             "3D network",
             "trained",
             ["started from a file's weights"],
+        ),
+        (
+            {"name": "monai_resnet18", "init": "timm", "weights": None},
+            "3D network",
+            "trained",
+            ["started from published weights"],
         ),
     ],
 )
@@ -207,6 +213,72 @@ def test_a_run_says_by_its_configuration_what_it_is(
     page = result.page.read_text()
     assert kind in page
     assert ("random features</span>" in page) == (start == "random")
+
+
+@pytest.mark.parametrize(
+    ("settings", "initial", "cautious"),
+    [
+        ({"name": "monai_resnet18", "init": "random", "weights": "own.safetensors"}, "file", True),
+        ({"name": "monai_resnet18", "init": "inflate", "weights": "mine.pth"}, "file", True),
+        ({"name": "monai_resnet18", "init": "timm"}, "pretrained", False),
+        ({"name": "poolformer3d_t"}, "random", False),
+    ],
+)
+def test_training_that_started_from_a_file_is_a_limit_of_the_evidence(
+    tmp_path: Path, settings: dict[str, object], initial: str, cautious: bool
+) -> None:
+    run = make_run(tmp_path / "run", settings)
+    other = make_competitor(run, tmp_path / "other", Card(title="other", kind="baseline"))
+    result = compared([run, other], tmp_path / "out")
+    values = json.loads(result.summary.read_text())
+    (own,) = [item for item in values["competitors"] if item["title"] == "run"]
+    assert (own["start"], own["initial"]) == ("trained", initial)
+    assert ("Whether weights from a file have seen these" in result.page.read_text()) == cautious
+
+
+@pytest.mark.parametrize(
+    ("slices", "init", "words"),
+    [
+        ({"frozen": False, "freeze_stages": 2}, "random", "first 2 stages"),
+        ({"frozen": True, "pyramid": True}, "timm", "pyramid was never trained"),
+    ],
+)
+def test_parts_that_nobody_trained_are_marked(
+    tmp_path: Path, slices: dict[str, object], init: str, words: str
+) -> None:
+    run = make_run(tmp_path / "run", {"name": "resnet18", "init": init, "slices": slices})
+    other = make_competitor(run, tmp_path / "other", Card(title="other", kind="baseline"))
+    page = compared([run, other], tmp_path / "out").page.read_text()
+    assert 'class="mark">random parts</span>' in page
+    assert words in page
+    assert "random features</span>" not in page
+
+
+def _with_report(run: Path, seed: int, bootstrap: int) -> Path:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    report = {**config["report"], "bootstrap": bootstrap}
+    changed = {**config, "seed": seed, "report": report}
+    (run / "config.yaml").write_text(yaml.safe_dump(changed))
+    return run
+
+
+def test_intervals_are_those_of_the_runs_own_reports_with_any_seed(tmp_path: Path) -> None:
+    from pipeline.reports.page import write_report
+
+    folders = three(tmp_path)
+    _with_report(folders[0], seed=5, bootstrap=150)
+    own = write_report(folders[0], tmp_path / "report").evaluation.metrics
+    found = compare(folders, tmp_path / "out", Silent()).evaluation
+    assert (found.seed, found.resamples) == (5, 500 * 3)
+    for name, value in found.standings[1].figures.items():
+        assert value == own[name]
+
+
+def test_runs_that_disagree_about_resamplings_get_the_default(tmp_path: Path) -> None:
+    one = _with_report(make_run(tmp_path / "one"), seed=5, bootstrap=150)
+    two = _with_report(make_run(tmp_path / "two"), seed=6, bootstrap=100)
+    found = compare([one, two], tmp_path / "out", Silent()).evaluation
+    assert (found.seed, found.resamples) == (0, 2000)
 
 
 def test_titles_can_be_given_and_equal_ones_are_told_apart(tmp_path: Path) -> None:

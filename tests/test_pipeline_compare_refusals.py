@@ -113,6 +113,42 @@ def test_a_comparison_does_not_overwrite_what_it_compares(tmp_path: Path) -> Non
         compared(folders, folders[1])
 
 
+def test_a_run_whose_answers_were_replaced_is_refused(tmp_path: Path) -> None:
+    folders = three(tmp_path)
+    (folders[0] / "competitor.json").write_bytes((folders[1] / "competitor.json").read_bytes())
+    with pytest.raises(ConfigError, match="holds a run and another competitor") as caught:
+        compared(folders, tmp_path / "out")
+    assert "config.yaml and competitor.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["competitor.json", "config.yaml", "ladder.json"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_report_does_not_overwrite_other_results(tmp_path: Path, name: str, count: int) -> None:
+    words = [str(folder) for folder in three(tmp_path)[:count]]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / name).write_text("{}")
+    (other / "index.html").write_text("its own page")
+    done = CliRunner().invoke(app, ["report", *words, "--out", str(other)])
+    assert done.exit_code == 2, done.output
+    assert f"the folder holds {name}" in done.output
+    assert (other / "index.html").read_text() == "its own page"
+
+
+def test_one_competitor_alone_is_told_what_it_is(tmp_path: Path) -> None:
+    folder = three(tmp_path)[1]
+    done = CliRunner().invoke(app, ["report", str(folder)])
+    assert done.exit_code == 2, done.output
+    assert "slices holds a competitor, not a run" in done.output
+    assert "name another folder" in done.output
+    assert "its own page" not in done.output
+    (folder / "index.html").write_text("a page")
+    (folder / "ladder.json").write_text("{}")
+    done = CliRunner().invoke(app, ["report", str(folder)])
+    assert "slices holds a ladder, not a run" in done.output
+    assert f"its own page is {folder / 'index.html'}" in done.output
+
+
 def test_damaged_answers_of_a_run_are_refused(tmp_path: Path) -> None:
     folders = three(tmp_path)
     _change(folders[0], "p_tumour", "many")

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.cases import scored_cases
+from pipeline.evaluation.cases import ScoredCases, scored_cases
 from pipeline.evaluation.comparison import compare_answers
 from pipeline.evaluation.comparison_results import ComparisonEvaluation, Pair
 from pipeline.evaluation.competitors import (
     Card,
     Competitor,
 )
+from pipeline.evaluation.paired_tests import perfect_by_chance
 from pipeline.progress import Silent
 
 CLASSES = ("healthy", "tumour")
@@ -173,6 +176,56 @@ def test_metadata_that_predict_the_label_are_noticed(strength: float, tells: boo
     assert any(item.tells_by_metadata for item in found.standings) == tells
     (baseline,) = [item for item in found.standings if item.card.kind == "baseline"]
     assert (baseline.auroc.low is None) == (strength == 50.0)
+
+
+def test_one_test_fold_is_compared_without_a_warning() -> None:
+    entries = {}
+    for title, item in competitors([1.0, 0.5], scans=1).items():
+        folds = np.zeros_like(item.scored.folds)
+        entries[title] = Competitor(item.card, item.case_ids, replace(item.scored, folds=folds))
+    found = compare_answers(entries, Silent(), resamples=100)
+    assert found.folds == 1
+    test = found.pairs[0].tests["resampled_t"]
+    assert (test.value, test.reason) == (None, "fewer than two test folds")
+    assert found.pairs[0].tests["delong"].value is not None
+
+
+def perfect(labels: Sequence[int], folds: Sequence[int], patients: Sequence[str]) -> ScoredCases:
+    return scored_cases(labels, np.eye(2)[np.asarray(labels)], patients, folds, CLASSES)
+
+
+@pytest.mark.parametrize(("patients", "tells"), [(4, False), (6, False), (8, True), (12, True)])
+def test_a_handful_of_patients_ranked_perfectly_raises_no_banner(
+    patients: int, tells: bool
+) -> None:
+    labels = np.arange(patients) % 2
+    names = [f"P{who}" for who in range(patients)]
+    scored = perfect(labels.tolist(), (np.arange(patients) // 2 % 2).tolist(), names)
+    card = Card(title="metadata", kind="baseline", notes=("metadata",))
+    item = Competitor(card, tuple(names), scored)
+    found = compare_answers({"one": item, "two": item}, Silent(), resamples=100)
+    assert found.standings[0].auroc.estimate == 1.0
+    assert found.standings[0].tells_by_metadata == tells
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=7))
+@settings(max_examples=25, deadline=None)
+def test_the_chance_of_perfection_is_that_of_all_permutations(rows: list[tuple[int, int]]) -> None:
+    labels, folds = [row[0] for row in rows], [row[1] for row in rows]
+    names = [f"P{who}" for who in range(len(rows))]
+    ways = 1
+    for fold in {0, 1}:
+        inside = [label for label, own in rows if own == fold]
+        ways *= len(set(permutations(inside))) if len(set(inside)) == 2 else 1
+    assert perfect_by_chance(perfect(labels, folds, names)) == pytest.approx(1 / ways)
+
+
+def test_patients_of_both_classes_count_by_the_order_of_their_cases() -> None:
+    names = [f"P{place // 2}" for place in range(12)]
+    scored = perfect([0, 1] * 6, [0] * 12, names)
+    assert perfect_by_chance(scored) == pytest.approx(0.5**6)
+    many = perfect([0, 1] * 2000, [0] * 4000, [f"P{place}" for place in range(4000)])
+    assert perfect_by_chance(many) == 0.0
 
 
 @pytest.mark.slow

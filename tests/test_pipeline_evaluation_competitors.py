@@ -12,12 +12,12 @@ from typing import cast
 import numpy as np
 import pytest
 
+from pipeline.config import is_volume_network
 from pipeline.errors import DataError, StorageError
 from pipeline.evaluation.cases import scored_cases
 from pipeline.evaluation.competitors import (
     Card,
     Competitor,
-    is_volume_network,
     read_competitor,
     write_competitor,
 )

@@ -140,6 +140,7 @@ def test_the_resampled_t_equals_a_calculation_by_hand() -> None:
 def test_the_ratio_of_test_to_training_cases_is_that_of_cross_validation() -> None:
     assert held_out_ratio(np.repeat(np.arange(5), 7)) == pytest.approx(1 / 4)
     assert held_out_ratio(np.array([0, 0, 0, 1])) == pytest.approx(1.0)
+    assert held_out_ratio(np.zeros(6, dtype=np.int64)) == np.inf
 
 
 def test_a_fold_without_a_class_is_left_out_of_the_differences() -> None:

@@ -44,6 +44,7 @@ RUNG_MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"set": {"data.max_quarantine": 1}}, "data.max_quarantine cannot be set for one rung"),
     ({"set": {"cv.folds": 3}}, "cv.folds cannot be set for one rung"),
     ({"set": {"seed": 3}}, "seed cannot be set for one rung"),
+    ({"kind": "train", "set": {"system.cache_dir": "c"}}, "system.cache_dir cannot be set for one"),
     ({"set": {"train.epoch": 3}}, "rung one"),
     ({"kind": "majority", "set": {"train.epochs": 3}}, "would do nothing in a majority rung"),
     ({"kind": "histogram", "set": {"train.epochs": 3}}, "sections that count: preprocess"),
@@ -65,6 +66,55 @@ def test_a_rung_that_is_not_valid(change: dict[str, object], words: str, tmp_pat
     with pytest.raises(ConfigError) as caught:
         read_ladder(written(tmp_path, content), (), lambda _: None)
     assert words in str(caught.value)
+
+
+NETWORKS = [
+    {"name": "slices", "kind": "train", "set": {"model.name": "resnet18",
+     "model.slices": {"pool": "mean"}, "model.slices.count": 8, "model.supervision.stages": []}},
+    {"name": "volumes", "kind": "train"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("override", "rung"),
+    [
+        ("model.name=resnet34", "slices"),
+        ("model.name=resnet18", "slices"),
+        ("model={name: resnet18}", "slices"),
+        ("model.slices.count=4", "slices"),
+        ("model.slices.pool=max", "slices"),
+        ("model.supervision.stages=[2]", "slices"),
+    ],
+)
+def test_no_override_makes_a_rung_another_network_than_it_says(
+    override: str, rung: str, tmp_path: Path
+) -> None:
+    source = written(tmp_path, {"config": "base", "rungs": NETWORKS})
+    with pytest.raises(ConfigError, match="cannot be set for all rungs") as caught:
+        read_ladder(source, [override], lambda _: None)
+    assert f"rung {rung}" in str(caught.value)
+    assert ".".join(override.partition("=")[0].split(".")[:2]) in str(caught.value)
+
+
+def test_overrides_that_no_rung_contradicts_are_for_all(tmp_path: Path) -> None:
+    source = written(tmp_path, {"config": "base", "rungs": NETWORKS})
+    agreeing = ["model.supervision.stages=[]", "model.supervision.weight=0.5", "train.lr=0.5"]
+    for rung in read_ladder(source, agreeing, lambda _: None).rungs:
+        assert rung.config.model.supervision.weight == 0.5
+        assert rung.config.model.supervision.stages == ()
+    plain = [{"name": "one", "kind": "train"}, {"name": "two", "kind": "probe"}]
+    source = written(tmp_path, {"config": "base", "rungs": plain})
+    found = read_ladder(source, ["model.name=monai_resnet10"], lambda _: None)
+    assert {rung.config.model.name for rung in found.rungs} == {"monai_resnet10"}
+
+
+def test_weights_named_by_a_rung_are_not_overridden(tmp_path: Path) -> None:
+    own = {"name": "own", "kind": "train", "set": {"model.weights": "w.safetensors"}}
+    source = written(tmp_path, {"config": "base", "rungs": [NETWORKS[1], own]})
+    found = read_ladder(source, ["model.drop_path=0.1"], lambda _: None)
+    assert found.rungs[1].config.model.weights == str(tmp_path / "w.safetensors")
+    with pytest.raises(ConfigError, match=r"model\.weights cannot be set for all rungs"):
+        read_ladder(source, ["model.weights=other.safetensors"], lambda _: None)
 
 
 def test_settings_follow_each_other(tmp_path: Path) -> None:

@@ -165,6 +165,37 @@ def test_features_of_several_models_need_their_companion(tmp_path: Path) -> None
     assert "volclass features" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.yaml", "seed: 0"),
+        ("folds.json", "{}"),
+        ("ladder.json", "{}"),
+        ("competitor.json", '{"title": "metadata", "kind": "baseline"}'),
+    ],
+)
+def test_a_probe_replaces_no_answers_but_those_of_a_probe(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    write_features(tmp_path / "good.npz", make_table())
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text(text)
+    (out / "predictions.csv").write_text("of somebody else")
+    with pytest.raises(ConfigError, match="answers of a probe cannot be written into out"):
+        probe(tmp_path / "good.npz", out, Silent(), resamples=100)
+    assert {path.name for path in out.iterdir()} == {name, "predictions.csv"}
+    assert (out / "predictions.csv").read_text() == "of somebody else"
+
+
+def test_a_probe_may_be_made_again_in_its_folder(tmp_path: Path) -> None:
+    write_features(tmp_path / "good.npz", make_table())
+    probe(tmp_path / "good.npz", tmp_path / "out", Silent(), resamples=100)
+    before = (tmp_path / "out/predictions.csv").read_bytes()
+    probe(tmp_path / "good.npz", tmp_path / "out", Silent(), resamples=100)
+    assert (tmp_path / "out/predictions.csv").read_bytes() == before
+
+
 def test_files_and_options_that_cannot_be_used_have_their_exit_codes(tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"no archive")
     (tmp_path / "file").write_text("")

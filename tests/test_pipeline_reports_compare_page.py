@@ -155,6 +155,8 @@ def test_without_an_auroc_there_is_no_best() -> None:
     [
         ((VOLUMES, SLICES, MAJORITY), 0.4, ""),
         ((PROBE, VOLUMES, SLICES), 0.4, ""),
+        ((PROBE, SLICES, VOLUMES), 0.4, ""),
+        ((SLICES, PROBE, VOLUMES), 0.4, "ranks above every trained 3D network, the best of which"),
         ((SLICES, MAJORITY), 0.4, ""),
         (
             (SLICES, VOLUMES),
@@ -172,6 +174,21 @@ def test_the_page_says_when_3d_lost(who: Sequence[Who], p: float | None, words: 
     found = make_found(who, areas, [p] * (len(who) * (len(who) - 1) // 2))
     assert (words in lost(found)) if words else (lost(found) == "")
     assert ("3D lost" in render_comparison_page(found)) == bool(words)
+
+
+def test_a_tie_is_neither_a_victory_nor_a_defeat() -> None:
+    found = make_found((SLICES, VOLUMES, MAJORITY), (0.8, 0.8, 0.5), (1.0, 0.004, 0.006))
+    assert lost(found) == ""
+    assert sentence(found) == (
+        "slices and volumes are equal and best (AUROC 0.80, 0.75 to 0.85); slices is better than "
+        "majority."
+    )
+    page = render_comparison_page(found)
+    assert "Best: slices and volumes." in page
+    assert '<td class="judged">equal</td>' in page
+    assert "3D lost" not in page
+    probe = make_found((SLICES, PROBE, VOLUMES), (0.8, 0.8, 0.5), (1.0, 0.4, 0.4))
+    assert lost(probe) == ""
 
 
 def test_a_shortcut_is_a_red_banner_above_everything() -> None:
@@ -200,7 +217,8 @@ def test_random_features_are_labelled_as_such() -> None:
 
 def test_weights_from_a_file_are_a_limit_of_the_evidence() -> None:
     assert not any("weights from a file" in text.lower() for text in limits(make_found()))
-    assert any("weights from a file" in text.lower() for text in limits(make_found(start="file")))
+    (said,) = [t for t in limits(make_found(start="file")) if "weights from a file" in t]
+    assert "(majority)" in said
     assert "not for clinical use" in limits(make_found())[-1]
 
 

@@ -325,6 +325,16 @@ def test_the_limits_speak_of_this_run(empty: Path) -> None:
     assert "Anything about 1 left-out case" in said
 
 
+def test_weights_of_a_file_are_a_limit_of_a_single_run(empty: Path) -> None:
+    make_run(empty, patients=10, pictures=False)
+    run = read_run(empty)
+    result = evaluate(run.scored, resamples=100)
+    assert not any("weights of the file" in text for text in limits(run, result))
+    started = replace(run, config={**run.config, "model.weights": "…/own.safetensors"})
+    (said,) = [text for text in limits(started, result) if "weights of the file" in text]
+    assert "(…/own.safetensors) have seen these cases" in said
+
+
 def test_a_perfect_ranking_is_not_called_certain(empty: Path) -> None:
     make_run(empty, patients=10, pictures=False)
     run = read_run(empty)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.reports.start import start_words, untrained_parts
+from pipeline.reports.start import start_words, started_from_a_file, untrained_parts
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ def test_the_start_of_the_weights_is_said_where_it_is_known(
     config: dict[str, str], words: str
 ) -> None:
     assert start_words(config) == words
+    assert started_from_a_file(config) == ("a file" in words)
 
 
 @pytest.mark.parametrize(

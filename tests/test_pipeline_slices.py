@@ -138,6 +138,21 @@ def test_a_frozen_network_is_the_same_in_all_folds_and_never_changes(
         assert not torch.equal(kept["fc.weight"], start["fc.weight"])
 
 
+def test_a_frozen_pyramid_is_the_same_in_all_folds_and_in_the_cached_features(
+    slices_config: Build, tmp_path: Path
+) -> None:
+    words = (*FROZEN, "model.slices={pyramid: true, pool: attention}", "train.epochs=1")
+    cross_validate(slices_config(*words), tmp_path / "run", Silent())
+    start = build_network(slices_config(*words).model, 2, seed=0).state_dict()
+    levels = [name for name in start if name.startswith("levels.")]
+    assert levels
+    for fold in range(2):
+        folder = tmp_path / f"run/fold_{fold}/checkpoints"
+        index = json.loads((folder / "checkpoints.json").read_text())
+        kept = safetensors.torch.load_file(folder / index["best"]["file"])
+        assert [name for name in levels if not torch.equal(kept[name], start[name])] == []
+
+
 def test_frozen_features_learn_what_random_slices_tell(frozen: Path) -> None:
     metrics = json.loads((frozen / "report/metrics.json").read_text())
     assert metrics["metrics"]["auroc"]["estimate"] > 0.7
@@ -172,7 +187,7 @@ def test_slice_features_are_computed_once(
     config = slices_config(*FROZEN, "train.epochs=4")
     cross_validate(config, tmp_path / "first", lines)
     assert "slice features: 4 slices of 8 numbers a volume" in "\n".join(lines.shown)
-    assert "the frozen 2D network has random weights" in "\n".join(lines.shown)
+    assert "random weights, which know nothing yet: network" in lines.shown
     # The forecast asks once of one batch; then each of the 20 volumes is passed through once.
     assert sum(passes) == 4 + 20
     passes.clear()
@@ -194,7 +209,8 @@ def test_features_of_slices_are_the_mean_maximum_and_deviation_over_the_slices(
 ) -> None:
     config = slices_config("preprocess.intensity={name: unit}")
     done = extract(config, [], tmp_path / "f.parquet", lines)
-    assert "random weights: these features come from an untrained network" in lines.shown
+    untrained = "random weights (network): these features come from an untrained network"
+    assert untrained in lines.shown
     assert done.table.origin.start == "random"
     network = build_network(config.model, 2, start=False, seed=0)
     assert isinstance(network, SliceClassifier)
@@ -233,10 +249,12 @@ def test_every_option_of_slices_trains(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["model.slices.count=9"], "too few slices"),
+        (["model.slices.count=9"], "cannot read the slices"),
         (["model.options={}", "model.name=resnet19"], "nearest names"),
         (["model.mixer=conv"], "has no mixer"),
         (["model.init=inflate"], "model.weights=PATH of 2D weights is needed"),
+        (["model.init=inflate", "model.weights=x.pth"], "model.init=inflate makes 3D weights"),
+        (["model.inflate={mode: mean}"], "model.inflate is for 3D networks"),
         (["model.init=timm", "model.weights=x.pth"], "leave out one"),
         (["model.init=timm", "preprocess.intensity={name: zscore}"], "model.any_intensity=true"),
         (["model.slices.frozen=true", "augment.test_time=flips"], "computed once"),
@@ -245,11 +263,14 @@ def test_every_option_of_slices_trains(
             "no stages to supervise",
         ),
         (
-            ["model.slices={axis: all, frozen: true, pool: gru}"],
+            ["model.slices={axis: all, frozen: true, pool: gru, count: null}"],
             "cannot read frozen features of all three axes",
         ),
-        (["model.name=poolformer3d_t", "model.options={}"], "model.slices is for 2D networks"),
-        (["preprocess.size=[8, 8, 2]", "model.slices={axis: axial, count: 4}"], "too few slices"),
+        (
+            ["model.name=poolformer3d_t", "model.options={}", "model.slices={count: 3}"],
+            "model.slices is for 2D networks",
+        ),
+        (["preprocess.size=[8, 8, 2]", "model.slices={axis: axial, count: 4}"], "preprocess.size"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_their_key(
@@ -273,7 +294,8 @@ def test_weights_of_a_run_start_another_one(trained: Path, slices_config: Build)
     folder = trained / "fold_0/checkpoints"
     index = json.loads((folder / "checkpoints.json").read_text())
     weights = folder / index["best"]["file"]
-    config = slices_config(f"model.weights={weights}", "model.any_intensity=true")
+    config = slices_config(f"model.weights={weights}", "preprocess.intensity={name: zscore}")
+    check_network(config)  # they were never trained on 0..1, so nothing asks for it
     network = build_network(config.model, 3)
     kept = safetensors.torch.load_file(weights)
     own = network.state_dict()
@@ -284,8 +306,8 @@ def test_weights_of_a_run_start_another_one(trained: Path, slices_config: Build)
 def test_published_rgb_weights_see_the_normalised_grey_image(
     slices_config: Build, tmp_path: Path, lines: ShownLines
 ) -> None:
-    options = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}
-    rgb = models2d.create_model("resnet18", 3, 5, **options).eval()
+    rgb = models2d.create_model("resnet18", 3, 5, layers=[1, 1, 1, 1], channels=[8, 8, 8, 8])
+    rgb.eval()
     torch.save({"state_dict": rgb.network.state_dict()}, tmp_path / "resnet.pth")
     config = slices_config(
         f"model.weights={tmp_path / 'resnet.pth'}", "model.options.small_stem=false"
@@ -337,3 +359,77 @@ def test_published_weights_without_a_network_are_refused_with_the_way_out(tmp_pa
     assert done.returncode == 2, done.stderr
     assert "model.weights=PATH" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A file with the layout of published RGB weights, for the small network."""
+    rgb = models2d.create_model("resnet18", 3, 5, layers=[1, 1, 1, 1], channels=[8, 8, 8, 8])
+    torch.save(rgb.network.state_dict(), tmp_path / "resnet.pth")
+    return tmp_path / "resnet.pth"
+
+
+def test_folds_never_start_from_two_files(
+    published: Path, slices_config: Build, tmp_path: Path
+) -> None:
+    config = slices_config(f"model.weights={published}", "train.epochs=1")
+    cross_validate(config, tmp_path / "run", Silent(), fold=0)
+    other = models2d.create_model("resnet18", 3, 5, layers=[1, 1, 1, 1], channels=[8, 8, 8, 8])
+    torch.save(other.network.state_dict(), published)
+    with pytest.raises(ConfigError, match="not those that this run began with"):
+        cross_validate(config, tmp_path / "run", Silent(), resume=True)
+
+
+def test_a_trained_run_needs_the_weights_that_it_started_from_no_more(
+    published: Path, slices_config: Build, small_manifest: Path, tmp_path: Path
+) -> None:
+    config = slices_config(f"model.weights={published}", "train.epochs=1")
+    cross_validate(config, tmp_path / "run", Silent())
+    published.unlink()
+    done = predict(tmp_path / "run", [str(small_manifest)], tmp_path / "p.csv", Silent())
+    assert len(done) == 20
+    extract(tmp_path / "run", [], tmp_path / "f.npz", Silent())
+    cross_validate(config, tmp_path / "run", Silent(), resume=True)
+
+
+def test_frozen_parts_that_no_weights_fill_are_refused(
+    published: Path, slices_config: Build
+) -> None:
+    config = slices_config(f"model.weights={published}", "model.slices.frozen=true")
+    with pytest.raises(ConfigError, match="frozen parts of the network would stay random"):
+        build_network(config.model, 2)
+
+
+def test_a_random_pyramid_makes_random_features_of_published_weights(
+    published: Path, slices_config: Build, tmp_path: Path, lines: ShownLines
+) -> None:
+    words = (f"model.weights={published}", "model.options.small_stem=false")
+    done = extract(slices_config(*words), [], tmp_path / "plain.npz", Silent())
+    assert done.table.origin.start == "file"
+    config = slices_config(*words, "model.slices.pyramid=true")
+    done = extract(config, [], tmp_path / "pyramid.npz", lines)
+    assert done.table.origin.start == "random"
+    assert done.table.origin.channels == (256,) * 5
+    assert any("random weights (pyramid)" in line for line in lines.shown)
+
+
+def test_another_network_leaves_out_what_was_set_for_the_first_one() -> None:
+    notes: list[str] = []
+    config = load_config("slices/resnet18_attention", ["model.name=poolformer3d_t"], notes.append)
+    assert config.model.slices == type(config.model.slices)()
+    assert notes == ["model.name is poolformer3d_t: left out what was set for resnet18: slices"]
+    kept = load_config("slices/resnet18_attention", ["model.name=resnet34"])
+    assert kept.model.slices.count == 8
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["model.name=dla34"],
+        ["model.name=swin_tiny_patch4_window7_224", "preprocess.size=[256,256,1]"],
+    ],
+)
+def test_networks_that_cannot_take_the_slices_are_refused(settings: list[str]) -> None:
+    config = load_config("slices/resnet18_attention", [*settings, "model.slices.count=1"])
+    with pytest.raises(ConfigError, match="cannot read the slices"):
+        check_network(config)

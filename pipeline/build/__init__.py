@@ -13,7 +13,7 @@ from .network import (
 )
 from .training import build_optimizer, build_order, build_schedule, build_task, build_views
 from .volumes import build_dataset, build_manifest, build_store
-from .weights import start_weights
+from .weights import start_sha256, start_weights
 
 __all__ = [
     "IN_CHANNELS",
@@ -33,5 +33,6 @@ __all__ = [
     "describe_models",
     "describe_start",
     "is_supervised",
+    "start_sha256",
     "start_weights",
 ]

@@ -5,20 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeAlias, cast
 
 import torch
 from torch import nn
 
 import models2d
+from models2d.pyramid import PyramidLevels
 from models2d.slices import SliceClassifier
 from models3d import DeepSupervision, create_model, list_models
 from models3d.contract import VolumeModel
 
-from ..config import Config, ModelConfig, SlicesConfig
+from ..config import Config, InflateConfig, ModelConfig, SlicesConfig
 from ..errors import ConfigError
 from ..seeds import derived_seed
-from .weights import start_weights
+from .weights import StartedWeights, own_names, start_weights
 
 IN_CHANNELS = 1
 
@@ -31,14 +33,26 @@ def is_slice_network(name: str) -> bool:
     return name not in list_models() and models2d.is_model(name)
 
 
-def is_pretrained(config: ModelConfig) -> bool:
-    """Whether the weights are 2D ones that expect normalised grey values of 0 to 1."""
-    flat_file = config.weights is not None and is_slice_network(config.name)
-    return config.init != "random" or flat_file
+def is_normalised(config: ModelConfig) -> bool:
+    """Whether the network normalises grey values of 0 to 1 itself, as 2D weights expect it.
+
+    So do published weights and files of other authors; of a run's own file, what it was.
+    """
+    if config.any_intensity or (config.init == "random" and config.weights is None):
+        return False
+    own = own_names(Path(config.weights)) if config.weights is not None else frozenset()
+    if own:
+        return any(name.endswith(".offset") for name in own)
+    return config.init != "random" or is_slice_network(config.name)
 
 
 def build_network(
-    config: ModelConfig, num_classes: int, *, start: bool = True, seed: int = 0
+    config: ModelConfig,
+    num_classes: int,
+    *,
+    start: bool = True,
+    seed: int = 0,
+    normalised: bool | None = None,
 ) -> Network:
     """The plain network, weights drawn from torch's random state or as the configuration says.
 
@@ -46,13 +60,14 @@ def build_network(
         config: The section `model`.
         num_classes: Number of logits.
         start: Whether to load the weights that it starts from; not where others follow anyway.
-        seed: Of the run; a frozen 2D network that starts at random is the same in all its folds.
+        seed: Of the run; what is frozen at random is the same in all its folds.
+        normalised: Whether a 2D network normalises its input; None asks the configuration.
 
     Raises:
         ConfigError: The name or an option is not known to the network, or weights do not fit.
         StorageError: The weights cannot be read.
     """
-    network = _plain_network(config, num_classes, seed)
+    network = _plain_network(config, num_classes, seed, normalised)
     if start:
         start_weights(network, config)
     return network
@@ -66,23 +81,45 @@ def describe_start(config: ModelConfig, num_classes: int) -> list[str]:
         StorageError: The file cannot be read.
     """
     if config.init == "random" and config.weights is None:
-        if config.slices.frozen:
-            return ["the frozen 2D network has random weights: its features know nothing yet"]
-        return []
-    return start_weights(_plain_network(config, num_classes, 0), config)
+        started = StartedWeights(random=("network",))
+    else:
+        started = start_weights(_plain_network(config, num_classes, 0, None), config)
+    random = f"random weights, which know nothing yet: {', '.join(started.random)}"
+    return [*started.lines, *([random] if started.random and config.slices.frozen else [])]
 
 
-def _plain_network(config: ModelConfig, num_classes: int, seed: int) -> Network:
+def _plain_network(
+    config: ModelConfig, num_classes: int, seed: int, normalised: bool | None
+) -> Network:
     try:
         if is_slice_network(config.name):
-            return _slice_network(config, num_classes, seed)
+            _check_flat(config)
+            return _slice_network(config, num_classes, seed, normalised)
         if config.name not in list_models():
             raise ValueError(_unknown_name(config.name))
-        if config.slices != SlicesConfig():
-            raise ValueError(f"model.slices is for 2D networks, and {config.name} is a 3D one")
+        _check_deep(config)
         return create_model(config.name, IN_CHANNELS, num_classes, **_options(config))
     except (TypeError, ValueError) as error:
         raise ConfigError("the network cannot be built", where="model", why=str(error)) from None
+
+
+def _check_flat(config: ModelConfig) -> None:
+    if config.init == "inflate":
+        raise ValueError(
+            f"model.init=inflate makes 3D weights, and {config.name} is a 2D network; "
+            "model.weights alone loads them"
+        )
+    if config.inflate != InflateConfig():
+        raise ValueError(f"model.inflate is for 3D networks, and {config.name} is a 2D one")
+
+
+def _check_deep(config: ModelConfig) -> None:
+    if config.slices != SlicesConfig():
+        raise ValueError(
+            f"model.slices is for 2D networks, and {config.name} is a 3D one: leave it out"
+        )
+    if config.inflate != InflateConfig() and config.init == "random":
+        raise ValueError("model.inflate has no effect unless model.init is inflate or timm")
 
 
 def _unknown_name(name: str) -> str:
@@ -102,7 +139,9 @@ def _options(config: ModelConfig) -> dict[str, object]:
     return {name: value for name, value in named.items() if value is not None} | {**config.options}
 
 
-def _slice_network(config: ModelConfig, num_classes: int, seed: int) -> Network:
+def _slice_network(
+    config: ModelConfig, num_classes: int, seed: int, normalised: bool | None
+) -> Network:
     options = _options(config)
     unknown = sorted(options.keys() & {"mixer", "stem_kernel", "stem_stride", "strides"})
     if unknown:
@@ -111,10 +150,11 @@ def _slice_network(config: ModelConfig, num_classes: int, seed: int) -> Network:
         options["drop_path_rate"] = options.pop("drop_path")
     slices = config.slices
     channels = 2 * slices.neighbours + 1
-    normalised = is_pretrained(config) and not config.any_intensity
+    normalised = is_normalised(config) if normalised is None else normalised
     with _seeded(derived_seed(seed, "frozen") if slices.frozen else None):
         flat = models2d.create_model(config.name, channels, 0, normalised=normalised, **options)
-    return SliceClassifier(
+        levels = PyramidLevels(flat.feature_info.channels()) if slices.pyramid else None
+    network = SliceClassifier(
         flat,
         num_classes,
         axis=slices.axis,
@@ -125,6 +165,10 @@ def _slice_network(config: ModelConfig, num_classes: int, seed: int) -> Network:
         freeze_stages=slices.freeze_stages,
         pyramid=slices.pyramid,
     )
+    if network.levels is not None and levels is not None:
+        # The pool and the classifier are drawn anew for each fold, what is frozen is not.
+        network.levels.load_state_dict(levels.state_dict())
+    return network
 
 
 @contextmanager
@@ -159,35 +203,35 @@ def check_network(config: Config, num_classes: int = 2) -> Network:
             why=f"it needs at least {list(smallest)} voxels",
             remedy="raise preprocess.size, or lower model.stem.stride where the network has it",
         )
-    if is_pretrained(config.model):
+    if is_normalised(config.model):
         _check_intensity(config)
     return network
 
 
 def _check_slices(config: Config, network: SliceClassifier) -> None:
     slices = config.model.slices
-    if slices.frozen and slices.axis == "all" and slices.pool in ("gru", "transformer"):
+    ordered = slices.pool in ("gru", "transformer")
+    if slices.frozen and slices.axis == "all" and ordered and slices.count is None:
         raise ConfigError(
             f"pool {slices.pool} cannot read frozen features of all three axes",
             where="model.slices",
             why="the features of a volume do not tell where the slices of one axis end",
-            remedy="choose one axis, attention, or model.slices.frozen=false",
+            remedy="set model.slices.count, choose one axis, or attention, or frozen=false",
         )
     try:
-        network.slice_names(config.preprocess.size)
+        network.check_size(config.preprocess.size)
     except ValueError as error:
         raise ConfigError(
-            "the volumes have too few slices",
-            where="model.slices.count",
+            f"{config.model.name} cannot read the slices of these volumes",
+            where="model.slices, preprocess.size",
             why=str(error),
-            remedy="lower it, or raise preprocess.size",
         ) from None
 
 
 def _check_intensity(config: Config) -> None:
     """Published 2D weights expect what a photograph has: 0 to 1, then normalised."""
     name = config.preprocess.intensity.name
-    if name in ("window", "unit", "percentiles") or config.model.any_intensity:
+    if name in ("window", "unit", "percentiles"):
         return
     raise ConfigError(
         f"pretrained weights do not fit grey values of intensity {name}",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 import models2d
@@ -17,6 +20,7 @@ from models3d.inflate import inflate
 
 from ..config import ModelConfig
 from ..errors import ConfigError
+from ..storage import file_sha256, sha256
 from ..training.checkpoint import read_weights
 
 #: The 2D network whose published weights fit, once inflated, by the name of the 3D one.
@@ -25,24 +29,63 @@ FLAT_COUNTERPART = {
 } | {"monai_resnet18": "resnet18", "monai_resnet50": "resnet50"}
 
 
-def start_weights(network: VolumeModel | SliceClassifier, config: ModelConfig) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class StartedWeights:
+    """What became of the weights that a configuration names.
+
+    Attributes:
+        lines: What was taken, converted, left out and missing, in words; none for random weights.
+        random: Parts beside the classifier that have random weights all the same.
+    """
+
+    lines: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
+
+
+def start_weights(network: VolumeModel | SliceClassifier, config: ModelConfig) -> StartedWeights:
     """Gives a network the weights that the configuration names.
 
-    Returns:
-        Lines that say what was taken, converted, left out and missing; none for random weights.
-
     Raises:
-        ConfigError: They do not fit, are not what they seem to be, or cannot be had.
+        ConfigError: They do not fit, are not what they seem to be, or cannot be had; or a part
+            without weights would stay random for ever.
         StorageError: The file cannot be read.
     """
     if config.init == "random" and config.weights is None:
-        return []
+        return StartedWeights(random=("network",))
     with _told(config):
         if isinstance(network, SliceClassifier):
             return _start_slices(network, config)
         if config.init == "random":
             return _own_weights(network, Path(str(config.weights)))
-        return _inflated(network, config)
+        return StartedWeights(tuple(_inflated(network, config)))
+
+
+def start_sha256(config: ModelConfig) -> str | None:
+    """What the weights are that training starts from; None for random ones.
+
+    Raises:
+        ConfigError: Published ones cannot be had.
+        StorageError: The file cannot be read.
+    """
+    if config.weights is not None:
+        return file_sha256(Path(config.weights))
+    if config.init != "timm":
+        return None
+    with _told(config):
+        tensors = models2d.published_tensors(FLAT_COUNTERPART.get(config.name, config.name))
+    return sha256(tensors_to_bytes({name: t.contiguous() for name, t in tensors.items()}))
+
+
+def own_names(path: Path) -> frozenset[str]:
+    """Names of the tensors of a 2D run's own file of weights; none for any other file."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return frozenset()
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = frozenset(file.keys())
+    except SafetensorError:  # said when it is loaded
+        return frozenset()
+    return names if any(name.startswith("network.network.") for name in names) else frozenset()
 
 
 @contextmanager
@@ -65,19 +108,26 @@ def _told(config: ModelConfig) -> Iterator[None]:
         ) from None
 
 
-def _start_slices(network: SliceClassifier, config: ModelConfig) -> list[str]:
-    if config.weights is None:
-        return models2d.load_published(network.network).lines()
-    path = Path(config.weights)
-    if path.suffix == ".safetensors":
-        tensors = read_weights(path)
-        if any(name.startswith("network.network.") for name in tensors):
-            return _taken(network, tensors, path)
-    return models2d.load_file(network.network, path).lines()
+def _start_slices(network: SliceClassifier, config: ModelConfig) -> StartedWeights:
+    path = None if config.weights is None else Path(config.weights)
+    if path is not None and own_names(path):
+        return _own_weights(network, path)
+    flat = network.network
+    table = models2d.load_published(flat) if path is None else models2d.load_file(flat, path)
+    if table.fresh_body and (config.slices.frozen or config.slices.freeze_stages):
+        raise ConfigError(
+            "frozen parts of the network would stay random",
+            where="model.options",
+            why=f"the weights have nothing for {', '.join(table.fresh_body)}",
+            remedy="leave out small_stem, or train the network: model.slices.frozen=false "
+            "model.slices.freeze_stages=0",
+        )
+    pyramid = ("pyramid",) if network.levels is not None else ()
+    return StartedWeights(tuple(table.lines()), (*table.fresh_body, *pyramid))
 
 
-def _own_weights(network: VolumeModel, path: Path) -> list[str]:
-    return _taken(network, read_weights(path), path)
+def _own_weights(network: VolumeModel | SliceClassifier, path: Path) -> StartedWeights:
+    return StartedWeights(tuple(_taken(network, read_weights(path), path)))
 
 
 def _taken(

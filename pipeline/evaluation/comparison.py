@@ -27,12 +27,13 @@ from .paired_tests import (
     held_out_ratio,
     holm,
     mcnemar,
+    perfect_by_chance,
     resampled_t,
 )
 from .results import evaluate
 
 _ROUNDING = 1e-12
-_RESAMPLES = 2000
+RESAMPLES = 2000
 #: So many resamplings a pair let a pair stand out however many pairs are adjusted for.
 _RESAMPLES_A_PAIR = 500
 
@@ -64,7 +65,7 @@ def compare_answers(
     entries: Mapping[str, Competitor],
     display: Display,
     *,
-    resamples: int | None = None,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> ComparisonEvaluation:
     """Ranks competitors and compares every pair.
@@ -72,14 +73,15 @@ def compare_answers(
     Args:
         entries: Two or more by title, with equal cases in equal order (see `same_cases.aligned`).
         display: Shows the progress.
-        resamples: Bootstrap resamplings; by default 2000, more where there are many pairs.
+        resamples: Bootstrap resamplings of the figures; of the differences more where there are
+            many pairs.
         seed: Of the resamplings.
     """
     count = len(entries) * (len(entries) - 1) // 2
-    resamples = resamples or max(_RESAMPLES, _RESAMPLES_A_PAIR * count)
     bar = display.bar("comparing", 2 * len(entries))
-    # The table shows the figures of the competitors' own reports, resampled as they are there.
-    standings = _ranked(entries, bar, min(resamples, _RESAMPLES), seed)
+    # With the number and seed of a competitor's own report these are the figures of that report.
+    standings = _ranked(entries, bar, resamples, seed)
+    resamples = max(resamples, _RESAMPLES_A_PAIR * count)
     answers = [entries[item.title].scored for item in standings]
     drawn = []
     for cases in answers:
@@ -105,7 +107,8 @@ def _ranked(
     for title, item in entries.items():
         metrics = evaluate(item.scored, resamples=resamples, seed=seed).metrics
         figures = {name: metrics[name] for name in FIGURES}
-        found.append(Standing(title, item.card, figures))
+        chance = perfect_by_chance(item.scored)
+        found.append(Standing(title, item.card, figures, chance))
         bar.advance()
     return tuple(sorted(found, key=_place))
 

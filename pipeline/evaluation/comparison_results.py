@@ -25,11 +25,19 @@ Judgement = Literal["better", "open", "undefined"]
 
 @dataclass(frozen=True, eq=False)
 class Standing:
-    """A competitor in the ranking: its title, unique here, who it is, and the table's figures."""
+    """A competitor in the ranking.
+
+    Attributes:
+        title: Unique here.
+        card: Who it is.
+        figures: Those of the table.
+        by_chance: How likely answers that know nothing rank these cases perfectly, in 0..1.
+    """
 
     title: str
     card: Card
     figures: Mapping[str, Estimate]
+    by_chance: float = 0.0
 
     @property
     def auroc(self) -> Estimate:
@@ -38,10 +46,14 @@ class Standing:
 
     @property
     def tells_by_metadata(self) -> bool:
-        """Whether it looks at no voxel and yet ranks the cases better than chance."""
+        """Whether it looks at no voxel and yet ranks the cases better than chance.
+
+        A perfect ranking has no interval, and one of a handful of patients is often luck: where
+        even perfection would come by chance in 5 % of data sets or more, nothing is told.
+        """
         auroc = self.auroc
         above = auroc.estimate == 1.0 if auroc.low is None else auroc.low > 0.5
-        return self.card.is_metadata and above
+        return self.card.is_metadata and above and self.by_chance < LEVEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +81,11 @@ class Pair:
     tests: Mapping[str, PValue]
 
     @property
+    def is_tie(self) -> bool:
+        """Whether both have the same AUROC."""
+        return self.auroc.estimate == 0.0
+
+    @property
     def judgement(self) -> Judgement:
         """Whether the first is shown to be better than the second; it is never shown worse."""
         if self.p_holm is None:
@@ -85,7 +102,7 @@ class ComparisonEvaluation:
         patients: Number of patients.
         classes: In column order.
         folds: Number of test folds.
-        resamples: Bootstrap resamplings, the same for every competitor.
+        resamples: Bootstrap resamplings of the differences, the same for every pair.
         seed: Of the resamplings.
         standings: Highest AUROC first; those without one last; equal ones by title.
         pairs: Every pair, in the order of the ranking.
@@ -99,6 +116,16 @@ class ComparisonEvaluation:
     seed: int
     standings: tuple[Standing, ...]
     pairs: tuple[Pair, ...]
+
+    @property
+    def equal_best(self) -> tuple[Standing, ...]:
+        """Those whose AUROC is the highest; more than one where they are equal to rounding."""
+        ties = [
+            item
+            for place, item in enumerate(self.standings)
+            if (pair := self.against_best(place)) is None or pair.is_tie
+        ]
+        return tuple(ties)
 
     @property
     def single_cases(self) -> bool:

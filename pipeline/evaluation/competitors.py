@@ -15,22 +15,24 @@ from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from ..errors import StorageError
+from ..config import is_volume_network
+from ..errors import ConfigError, StorageError
 from ..storage import make_folder, read_json, read_table, remove, write_json, write_table
 from .cases import ScoredCases, scored_cases
 
 Kind = Literal["network", "probe", "baseline"]
 Start = Literal["random", "pretrained", "file", "trained"]
+Initial = Literal["random", "pretrained", "file"]
 
 CARD = "competitor.json"
 PREDICTIONS = "predictions.csv"
 #: The note of a competitor that looks at no voxel; if it can tell the label, that is a shortcut.
 METADATA = "metadata"
 
+#: Files that mark a folder as that of a run or of a ladder.
+_RUN_FILES = ("config.yaml", "folds.json", "ladder.json")
 _COLUMNS = ("case_id", "patient_id", "fold", "label", "prediction")
 _ROUNDING = 1e-6
-#: How the networks over volumes are named; every other network looks at slices.
-_VOLUME_NETWORKS = ("poolformer3d_", "monai_", "torchvision_r3d")
 
 
 class Card(BaseModel):
@@ -47,6 +49,10 @@ class Card(BaseModel):
     start: Start | None = None
     """Where its weights or features come from: `trained` on these folds' training parts,
     `pretrained` elsewhere, of a `file`, or `random`: never trained at all."""
+    initial: Initial | None = None
+    """Where the weights of a network that was trained then came from; None where not known."""
+    untrained_parts: tuple[str, ...] = ()
+    """What stayed as it was drawn at random while the rest was trained, a sentence each."""
     folds: str | None = None
     """SHA-256 of the folds, for the record: what counts is the fold of every case."""
     notes: tuple[str, ...] = ()
@@ -66,6 +72,11 @@ class Card(BaseModel):
     def is_untrained(self) -> bool:
         """Whether the features are those of a network as it was drawn."""
         return self.start == "random"
+
+    @property
+    def rests_on_a_file(self) -> bool:
+        """Whether weights of a file, of which nobody knows what they have seen, took part."""
+        return "file" in (self.start, self.initial)
 
     @property
     def is_metadata(self) -> bool:
@@ -96,14 +107,33 @@ class _Row:
     probabilities: tuple[float, ...]
 
 
-def is_volume_network(name: str | None) -> bool:
-    """Whether a network takes whole volumes, by its name."""
-    return name is not None and name.startswith(_VOLUME_NETWORKS)
-
-
 def is_competitor(folder: Path) -> bool:
     """Whether a folder holds a finished competitor."""
     return (folder / CARD).is_file()
+
+
+def check_place(folder: Path, kind: Kind) -> None:
+    """Refuses to put a competitor into a folder whose answers are somebody else's.
+
+    Args:
+        folder: Where it shall go; may be missing.
+        kind: What it is; one of the same kind may be replaced.
+
+    Raises:
+        ConfigError: The folder holds a run, a ladder, or a competitor of another kind.
+        StorageError: There is a card that cannot be read.
+    """
+    held = [name for name in _RUN_FILES if (folder / name).is_file()]
+    other = _read_card(folder / CARD).kind if is_competitor(folder) else kind
+    if held or other != kind:
+        raise ConfigError(
+            f"the answers of a {kind} cannot be written into {folder.name}",
+            where=str(folder),
+            why=f"it holds {held[0]}, and {PREDICTIONS} would be replaced"
+            if held
+            else f"it holds those of a {other}",
+            remedy="choose another folder with --out",
+        )
 
 
 def write_competitor(

@@ -6,6 +6,8 @@ classes and folds of their own models. The others are shown beside it.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +48,32 @@ def bootstrap_p(differences: FloatArray, patients: int) -> float | None:
         return None
     fewer = min(int((known <= 0).sum()), int((known >= 0).sum()))
     return float(min(1.0, max(2 * (fewer + 1) / (len(known) + 1), 2.0 ** (1 - patients))))
+
+
+def perfect_by_chance(cases: ScoredCases) -> float:
+    """How likely answers that know nothing rank all cases perfectly, in every fold.
+
+    The share of a permutation test (Fisher 1935): of all ways to hand the labels to the patients
+    of a fold, one is right. Of a patient with cases of several classes the order of his own cases
+    counts, too, for a factor of one half at least. Folds without a case of every class rank
+    nothing.
+
+    Returns:
+        In 0..1; 1 where no fold ranks anything.
+    """
+    log_ways = 0.0
+    for fold in np.unique(cases.folds):
+        part = cases.where(cases.folds == fold)
+        if len(np.unique(part.labels)) < len(cases.classes):
+            continue
+        kinds = Counter(
+            tuple(np.unique(part.labels[part.patients == who]).tolist())
+            for who in np.unique(part.patients)
+        )
+        mixed = sum(count for kind, count in kinds.items() if len(kind) > 1)
+        log_ways += math.lgamma(kinds.total() + 1) + mixed * math.log(2)
+        log_ways -= sum(math.lgamma(count + 1) for count in kinds.values())
+    return math.exp(-log_ways)
 
 
 def delong(first: ScoredCases, second: ScoredCases) -> PValue:
@@ -139,9 +167,13 @@ def fold_differences(first: ScoredCases, second: ScoredCases) -> FloatArray:
 
 
 def held_out_ratio(folds: IntArray) -> float:
-    """Test cases for each case outside the test fold, averaged over K-fold cross-validation."""
+    """Test cases for each case outside the test fold, averaged over K-fold cross-validation.
+
+    Infinite with one fold, where no case is outside.
+    """
     _, counts = np.unique(folds, return_counts=True)
-    return float(counts.mean() / (counts.sum() - counts).mean())
+    outside = float((counts.sum() - counts).mean())
+    return float(counts.mean()) / outside if outside else math.inf
 
 
 def resampled_t(differences: FloatArray, ratio: float) -> PValue:

@@ -81,6 +81,7 @@ def render_comparison_page(found: ComparisonEvaluation) -> str:
     return template_environment().get_template("compare.html").render(
         found=found,
         best=found.standings[0],
+        leaders=" and ".join(item.title for item in found.equal_best),
         chip=chip(found),
         sentence=sentence(found),
         lost=lost(found),
@@ -157,8 +158,12 @@ def _row(found: ComparisonEvaluation, place: int) -> Row:
         ece=number(figures["ece"].estimate),
         difference=_signed(turned(pair.auroc)) if pair else ("", ""),
         p=p_text(pair.p_holm) if pair else "",
-        judged=_JUDGED[pair.judgement] if pair else "best",
+        judged=_judged(pair) if pair else "best",
     )
+
+
+def _judged(pair: Pair) -> str:
+    return "equal" if pair.is_tie else _JUDGED[pair.judgement]
 
 
 def _pair_row(found: ComparisonEvaluation, pair: Pair) -> PairRow:

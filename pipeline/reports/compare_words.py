@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..evaluation.comparison_results import LEVEL, ComparisonEvaluation, Standing
+from collections.abc import Sequence
+
+from ..evaluation.comparison_results import LEVEL, ComparisonEvaluation, Pair, Standing
 from ..evaluation.competitors import METADATA, Card
 from .wording import counted, interval, number
 
@@ -30,6 +32,7 @@ def tags(card: Card) -> list[str]:
 def marks(item: Standing) -> tuple[str, ...]:
     """What nobody may overlook of a competitor."""
     found = ["random features"] if item.card.is_untrained else []
+    found += ["random parts"] if item.card.untrained_parts and not found else []
     found += ["no voxels"] if item.card.is_metadata else []
     return tuple(found + (["shortcut"] if item.tells_by_metadata else []))
 
@@ -57,7 +60,7 @@ def sentence(found: ComparisonEvaluation) -> str:
         return "None is best: no AUROC is defined, because no test fold has a case of every class."
     by_judgement: dict[str, list[str]] = {"open": [], "better": [], "undefined": []}
     for place, item in enumerate(found.standings):
-        if pair := found.against_best(place):
+        if (pair := found.against_best(place)) and not pair.is_tie:
             by_judgement[pair.judgement].append(item.title)
     beginnings = {
         "open": "it is not significantly better than",
@@ -67,19 +70,30 @@ def sentence(found: ComparisonEvaluation) -> str:
     parts = [
         f"{beginnings[key]} {', '.join(names)}" for key, names in by_judgement.items() if names
     ]
-    return "; ".join([f"{best.title} is best ({_spoken(best)})", *parts]) + "."
+    ties = [item.title for item in found.equal_best]
+    if len(ties) == 1:
+        return "; ".join([f"{best.title} is best ({_spoken(best)})", *parts]) + "."
+    parts = [f"{best.title} {part.removeprefix('it ')}" for part in parts]
+    return "; ".join([f"{_joined(ties)} are equal and best ({_spoken(best)})", *parts]) + "."
+
+
+def _joined(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def lost(found: ComparisonEvaluation) -> str:
-    """Says that 3D lost, where slices or a baseline rank above every 3D network; else nothing."""
-    volumes = [n for n, item in enumerate(found.standings) if item.card.is_volume_network]
+    """Says that 3D lost, where slices or a baseline rank above everything 3D; else nothing.
+
+    A tie is no defeat. A probe of 3D features that ranks above them is 3D, too, and has not lost.
+    """
+    trained = [n for n, item in enumerate(found.standings) if item.card.is_volume_network]
     others = [n for n, item in enumerate(found.standings) if _needs_no_volume(item)]
-    if not volumes or not others or others[0] > volumes[0]:
+    if not trained or not others or others[0] > trained[0]:
         return ""
-    winner, loser = found.standings[others[0]], found.standings[volumes[0]]
-    if winner.auroc.estimate is None:
+    winner, loser = found.standings[others[0]], found.standings[trained[0]]
+    if winner.auroc.estimate is None or _is_reached_by_volumes(found, others[0]):
         return ""
-    pair = next(p for p in found.pairs if (p.first, p.second) == (others[0], volumes[0]))
+    pair = _pair(found, others[0], trained[0])
     beyond = {
         "better": "The difference is significant.",
         "open": "The difference is not significant: 3D has not been shown to be worse, but it has "
@@ -88,8 +102,20 @@ def lost(found: ComparisonEvaluation) -> str:
     }[pair.judgement]
     return (
         f"3D lost: {winner.title} ({kind_of(winner.card)}, {_spoken(winner)}) ranks above "
-        f"every 3D network, the best of which is {loser.title} ({_spoken(loser)}). {beyond}"
+        f"every trained 3D network, the best of which is {loser.title} ({_spoken(loser)}). {beyond}"
     )
+
+
+def _is_reached_by_volumes(found: ComparisonEvaluation, place: int) -> bool:
+    """Whether something that looks at volumes ranks above a place, or equals it."""
+    return any(
+        item.card.looks_at_volumes and (other < place or _pair(found, place, other).is_tie)
+        for other, item in enumerate(found.standings)
+    )
+
+
+def _pair(found: ComparisonEvaluation, first: int, second: int) -> Pair:
+    return next(pair for pair in found.pairs if (pair.first, pair.second) == (first, second))
 
 
 def _needs_no_volume(item: Standing) -> bool:
@@ -136,11 +162,17 @@ def basis(found: ComparisonEvaluation) -> str:
 def limits(found: ComparisonEvaluation) -> list[str]:
     """The limits of this evidence, the gravest first."""
     rest = []
-    if any(item.card.start == "file" for item in found.standings):
+    started = [item.title for item in found.standings if item.card.rests_on_a_file]
+    if started:
         rest.append(
             "Whether weights from a file have seen these cases: if so, what they took part in is "
-            "too good."
+            f"too good ({', '.join(started)})."
         )
+    rest += [
+        f"What {item.title} could reach: {' '.join(item.card.untrained_parts)}"
+        for item in found.standings
+        if item.card.untrained_parts
+    ]
     return [
         "That two are equally good: a difference that is not significant is not shown to be zero. "
         f"With {counted(found.patients, 'patient')} only large differences can be shown.",

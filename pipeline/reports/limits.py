@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from ..evaluation.results import Evaluation
 from .run_files import RunFiles
+from .start import started_from_a_file
 from .wording import counted, number, percent
 
 _FEW_PATIENTS = 30
@@ -15,6 +16,7 @@ def limits(run: RunFiles, result: Evaluation) -> list[str]:
     """The limits of this run's evidence, one sentence or two each, the gravest first."""
     return [
         *_unfinished(run),
+        *_start(run),
         *_precision(result),
         *_collection(run),
         *_models(run, result),
@@ -33,6 +35,15 @@ def _unfinished(run: RunFiles) -> list[str]:
     return [
         f"How the whole run will end: {done} of {planned} folds are finished, the figures will "
         "change."
+    ]
+
+
+def _start(run: RunFiles) -> list[str]:
+    if not started_from_a_file(run.config):
+        return []
+    return [
+        f"Whether the weights of the file that it started from ({run.config['model.weights']}) "
+        "have seen these cases: if they were trained on any of them, all figures are too good."
     ]
 
 

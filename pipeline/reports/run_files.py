@@ -9,10 +9,9 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..config import ReportConfig
+from ..config import ReportConfig, is_volume_network
 from ..errors import StorageError
 from ..evaluation.cases import ScoredCases
-from ..evaluation.competitors import is_volume_network
 from ..storage import read_json
 from .redaction import shown_settings
 from .run_tables import Epoch, LeftOut, read_left_out, read_log, read_predictions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..evaluation.competitors import is_volume_network
+from ..config import is_volume_network
 
 _NONE = ("", "null")
 
@@ -21,9 +21,14 @@ def start_words(config: Mapping[str, str]) -> str:
         return "published 2D weights (timm)" + (", inflated to 3D" if volumes else "")
     if init == "inflate":
         return f"inflated 2D weights of a file, {weights}"
-    if weights not in _NONE:
+    if started_from_a_file(config):
         return f"a file, {weights}"
     return init or ""
+
+
+def started_from_a_file(config: Mapping[str, str]) -> bool:
+    """Whether the weights came from a file, of which nobody knows what they have seen."""
+    return config.get("model.weights", "null") not in _NONE
 
 
 def untrained_parts(config: Mapping[str, str]) -> tuple[str, ...]:
