@@ -125,7 +125,7 @@ def _read_torch(path: Path) -> object:
 
 
 def _refuse_pickle(path: Path, error: Exception) -> WeightsError:
-    # torch names the first object that is no tensor; it names none where the pickle is broken.
+    # torch names the first object that is no tensor; it names none where the bytes are broken.
     named = re.search(r"GLOBAL (\w[\w.]*) was not an allowed|module (\w+) is blocked", str(error))
     if named is None:
         return _damaged(path)

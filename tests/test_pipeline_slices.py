@@ -18,7 +18,7 @@ import torch
 
 import models2d
 from models2d.slices import SliceClassifier
-from pipeline.build import build_network, check_network
+from pipeline.build import build_network, check_network, describe_start
 from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.crossval import cross_validate
@@ -433,3 +433,20 @@ def test_networks_that_cannot_take_the_slices_are_refused(settings: list[str]) -
     config = load_config("slices/resnet18_attention", [*settings, "model.slices.count=1"])
     with pytest.raises(ConfigError, match="cannot read the slices"):
         check_network(config)
+
+
+def test_weights_of_a_2d_poolformer_start_a_3d_one(tmp_path: Path) -> None:
+    flat = models2d.create_model("poolformer_s12", 3, 10)
+    torch.save(flat.network.state_dict(), tmp_path / "flat.pth")
+    words = ["model.name=poolformer3d_s12", "model.init=inflate"]
+    words.append(f"model.weights={tmp_path / 'flat.pth'}")
+    config = load_config("base", [*words, "preprocess.intensity={name: unit}"])
+    check_network(config)
+    assert "converted" in describe_start(config.model, 2)[0]
+    network = build_network(config.model, 2)
+    kernel = network.state_dict()["stages.1.downsample.conv.weight"]
+    flat_kernel = flat.network.state_dict()["stages.1.downsample.conv.weight"]
+    assert torch.equal(kernel[..., 1], flat_kernel)
+    assert not kernel[..., 0].any()
+    with pytest.raises(ConfigError, match="do not fit grey values of intensity zscore"):
+        check_network(load_config("base", words))

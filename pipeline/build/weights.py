@@ -13,7 +13,6 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 import models2d
-from models2d.published import recognise
 from models2d.slices import SliceClassifier
 from models3d.contract import VolumeModel
 from models3d.inflate import inflate
@@ -154,9 +153,10 @@ def _taken(
 def _inflated(network: VolumeModel, config: ModelConfig) -> list[str]:
     flat = FLAT_COUNTERPART.get(config.name)
     if config.weights is not None:
-        tensors = recognise(models2d.read_tensors(Path(config.weights))).tensors
+        weights = models2d.read_weights(Path(config.weights))
+        tensors, own = weights.tensors, weights.own
     elif flat is not None:
-        tensors = models2d.published_tensors(flat)
+        tensors, own = models2d.published_tensors(flat), False
     else:
         raise ConfigError(
             f"there are no published 2D weights for {config.name}",
@@ -168,7 +168,7 @@ def _inflated(network: VolumeModel, config: ModelConfig) -> list[str]:
     # Published weights without a known name were most likely trained on ImageNet, too.
     with torch.device("meta"):
         like = models2d.create_model(flat or "resnet18")
-    known = not config.any_intensity
+    known = not (config.any_intensity or own)
     table = inflate(
         network,
         tensors,
