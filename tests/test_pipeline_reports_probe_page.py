@@ -20,7 +20,7 @@ from pipeline.evaluation.probe_results import ProbeEvaluation, ProbeFigures, Sta
 from pipeline.evaluation.probes import KINDS
 from pipeline.feature_table import Origin
 from pipeline.reports.probe_page import render_probe_page
-from pipeline.reports.probe_words import caution, limits, verdict
+from pipeline.reports.probe_words import basis, caution, limits, verdict
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "日本語 $x$")
 Span = tuple[float | None, float | None, float | None]
@@ -164,6 +164,8 @@ def test_the_page_warns_of_many_looks_and_of_networks_that_know_the_cases() -> N
     )
     fresh = make_found(trained_on=False, start="random")
     assert "trained on none of these cases" in limits(fresh)[0]
+    assert "Random features" in basis(fresh)
+    assert "Random features" not in basis(found)
     assert "not for clinical use" in limits(found)[-1]
 
 

@@ -150,6 +150,9 @@ def caution(found: ProbeEvaluation) -> str:
     )
 
 
+_UNTRAINED = " Random features: a part of the network that made them has random weights."
+
+
 def basis(found: ProbeEvaluation) -> str:
     """What the figures were measured on."""
     amounts = (
@@ -161,7 +164,8 @@ def basis(found: ProbeEvaluation) -> str:
     made = ", made by the probe" if found.scheme == "probe" else " of the run"
     if found.origin.weights.keys() == {"network"} and found.scheme != "probe":
         made = " of the file"
-    return f"Measured on {amounts}, {counted(len(found.folds), 'fold')}{made}."
+    start = _UNTRAINED if found.origin.start == "random" else ""
+    return f"Measured on {amounts}, {counted(len(found.folds), 'fold')}{made}.{start}"
 
 
 def limits(found: ProbeEvaluation) -> list[str]:
