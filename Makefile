@@ -1,15 +1,17 @@
 # Each target makes .venv when it is missing; Python 3.11 or later and pip are all it needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VOLCLASS_DATA ?= ../shared/data
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test test-all bench lint types imports pytest clean
+.PHONY: help demo test test-all bench benchmark-medmnist lint types imports pytest clean
 
 help:
 	@echo "make demo      generated volumes, cross-validated, with a report in runs/demo"
 	@echo "make test      format, lint, types, import rules and tests (what CI runs)"
 	@echo "make test-all  the same with the slow tests"
 	@echo "make bench     measures speed side by side, writes docs/benchmarks.md"
+	@echo "make benchmark-medmnist  one recipe on the MedMNIST 3D sets in VOLCLASS_DATA/medmnist"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("volclass needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
@@ -28,6 +30,9 @@ test-all: lint types imports
 
 bench: $(READY)
 	$(BIN)/volclass bench --out docs/benchmarks.md
+
+benchmark-medmnist: $(READY)
+	$(BIN)/volclass benchmark $(VOLCLASS_DATA)/medmnist --out runs/benchmark --page docs/benchmarks.md
 
 lint: $(READY)
 	$(BIN)/ruff format --check --quiet .

@@ -10,10 +10,12 @@ from .checkpoints import (
     read_weights,
 )
 from .contract import FeatureInfo, StageInfo
+from .decoder import UNetDecoder
 from .pooling import PoolName
 from .pyramid import FeaturePyramid
 from .slices import SliceAnswer, SliceClassifier
 from .slicing import Axis, Plane
+from .unet import UNet2d, unet2d
 from .zoo import ZooNetwork, create_model, is_model, list_models
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "SliceAnswer",
     "SliceClassifier",
     "StageInfo",
+    "UNet2d",
+    "UNetDecoder",
     "WeightsError",
     "ZooNetwork",
     "create_model",
@@ -36,4 +40,5 @@ __all__ = [
     "published_tensors",
     "read_tensors",
     "read_weights",
+    "unet2d",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .checkpointing import checkpointed
 from .contract import FeatureInfo, StageInfo, VolumeModel
-from .heads import make_classifier
+from .heads import fresh_classifier
 from .layers import Triple
 
 
@@ -107,9 +107,7 @@ class AdaptedNetwork(VolumeModel):
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier; see ``VolumeModel.reset_classifier``."""
-        like = next(self.parameters())
-        with torch.device(like.device):
-            fresh = make_classifier(self.num_features, num_classes).to(like.dtype)
+        fresh = fresh_classifier(self.num_features, num_classes, next(self.parameters()))
         self.set_submodule(self.layout.classifier, fresh)
         self.num_classes = num_classes
 

@@ -105,6 +105,10 @@ class VolumeModel(nn.Module, ABC):
 
         Returns:
             Logits ``(B, num_classes)``, or features ``(B, num_features)``.
+
+        Raises:
+            ValueError: the head reads more than the last stage; then only ``forward`` classifies,
+                and a network of 0 classes gives the features.
         """
 
     @abstractmethod
@@ -122,15 +126,22 @@ class VolumeModel(nn.Module, ABC):
     @property
     def has_batch_norm(self) -> bool:
         """Whether cases of a training batch influence each other through batch norm."""
-        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-        return any(isinstance(module, kinds) for module in self.modules())
+        return has_batch_norm(self)
 
     def normalise_stage(self, index: int, x: Tensor) -> Tensor:
         """Apply the norm that belongs to stage ``index`` (0-based); without one, give ``x``."""
         return x
 
-    def classify_stages(self, stages: tuple[Tensor, ...]) -> Tensor:
-        """Compute the logits from the raw stages; a head may read more than the last one."""
+    def classify_stages(self, stages: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        """Compute the logits from what the network knows of the volumes.
+
+        Args:
+            stages: the raw stages; a head may read more than the last one.
+            x: the input ``(B, in_chans, X, Y, Z)``, for a head that looks at the foreground.
+
+        Returns:
+            Logits ``(B, num_classes)``, or the pooled features when there is no classifier.
+        """
         return self.forward_head(stages[-1])
 
     def present_stages(self, stages: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -151,7 +162,7 @@ class VolumeModel(nn.Module, ABC):
             ValueError: a volume that the network cannot take.
         """
         stages = self.forward_stages(x)
-        return (*self.present_stages(stages), self.classify_stages(stages))
+        return (*self.present_stages(stages), self.classify_stages(stages, x))
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Compute the raw features of the last stage, ``(B, channels, X', Y', Z')``."""
@@ -200,6 +211,12 @@ class VolumeModel(nn.Module, ABC):
                 "network; resample or pad it, or choose a smaller stem kernel and strides"
             )
             raise ValueError(msg)
+
+
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether cases of a training batch influence each other through batch norm."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    return any(isinstance(part, kinds) for part in module.modules())
 
 
 def take_indices(count: int, indices: int | Sequence[int] | None) -> list[int]:

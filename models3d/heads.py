@@ -45,8 +45,7 @@ class MeanHead(nn.Module):
             ValueError: a negative number of classes.
         """
         like = next(self.norm.parameters())
-        with torch.device(like.device):
-            self.fc = make_classifier(self.num_features, num_classes).to(like.dtype)
+        self.fc = fresh_classifier(self.num_features, num_classes, like)
 
 
 def make_classifier(dim: int, num_classes: int) -> nn.Module:
@@ -63,3 +62,13 @@ def make_classifier(dim: int, num_classes: int) -> nn.Module:
     layer = nn.Linear(dim, num_classes)
     init_dense(layer)
     return layer
+
+
+def fresh_classifier(dim: int, num_classes: int, like: Tensor) -> nn.Module:
+    """Build a classifier on the device and of the type of ``like``; see ``make_classifier``.
+
+    Raises:
+        ValueError: a negative number of classes.
+    """
+    with torch.device(like.device):
+        return make_classifier(dim, num_classes).to(like.dtype)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.autograd.function import FunctionCtx
 
 Triple: TypeAlias = tuple[int, int, int]
 PerAxis: TypeAlias = int | Sequence[int]
@@ -49,27 +49,51 @@ def average_pool(x: Tensor, window: Triple) -> Tensor:
     Returns:
         The averages, shaped as ``x``.
     """
+    if torch.is_grad_enabled() and x.requires_grad:
+        pooled: Tensor = _AveragePool.apply(x, window)
+        return pooled
+    return _window_sum(x, window) / _counts(x, window)
+
+
+class _AveragePool(torch.autograd.Function):
+    """The average with a backward pass of its own: the window sum is its own adjoint.
+
+    Left to autograd, each shifted copy would be padded to a whole grid again; so the backward
+    pass takes what the forward pass takes.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, window: Triple) -> Tensor:
+        ctx.window = window  # type: ignore[attr-defined]  # torch's way to keep what is no tensor
+        return _window_sum(x, window) / _counts(x, window)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
+        window: Triple = ctx.window  # type: ignore[attr-defined]
+        (gradient,) = gradients
+        return _window_sum(gradient / _counts(gradient, window), window), None
+
+
+def _window_sum(x: Tensor, window: Triple) -> Tensor:
     # One axis after the other, by sums of shifted copies: faster on a CPU than avg_pool3d, forward
     # and backward, and autocast does not lower its precision, as it would with a convolution or
     # a matrix product.
+    for axis, extent in enumerate(window, start=2):
+        size = x.shape[axis]
+        total = x.clone()
+        for shift in range(1, min(extent // 2, size - 1) + 1):
+            kept = size - shift
+            total.narrow(axis, shift, kept).add_(x.narrow(axis, 0, kept))
+            total.narrow(axis, 0, kept).add_(x.narrow(axis, shift, kept))
+        x = total
+    return x
+
+
+def _counts(x: Tensor, window: Triple) -> Tensor:
     count = torch.ones((), dtype=x.dtype, device=x.device)
-    total = x
-    for axis, extent in enumerate(window):
-        size, reach = x.shape[2 + axis], extent // 2
-        total = _shifted_sum(total, 2 + axis, reach)
-        count = count[..., None] * _window_counts(size, reach, x)
-    return total / count
-
-
-def _shifted_sum(x: Tensor, axis: int, reach: int) -> Tensor:
-    size = x.shape[axis]
-    total = x
-    later_axes = [0, 0] * (x.dim() - 1 - axis)
-    for shift in range(1, min(reach, size - 1) + 1):
-        kept = size - shift
-        total = total + functional.pad(x.narrow(axis, 0, kept), [*later_axes, shift, 0])
-        total = total + functional.pad(x.narrow(axis, shift, kept), [*later_axes, 0, shift])
-    return total
+    for axis, extent in enumerate(window, start=2):
+        count = count[..., None] * _window_counts(x.shape[axis], extent // 2, x)
+    return count
 
 
 def _window_counts(size: int, reach: int, like: Tensor) -> Tensor:

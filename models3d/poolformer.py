@@ -5,7 +5,6 @@ here with three spatial axes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -22,35 +21,8 @@ from .layers import (
     make_norm,
     to_triple,
 )
-
-
-@dataclass(frozen=True)
-class PoolFormerSize:
-    """The numbers that tell one registered size from another.
-
-    Attributes:
-        depths: blocks in each stage.
-        dims: channels of each stage.
-        layer_scale: first value of the layer scale.
-        stem_kernel: extent of the stem in voxels.
-        stem_stride: stride of the stem in voxels.
-    """
-
-    depths: tuple[int, ...]
-    dims: tuple[int, ...]
-    layer_scale: float = 1e-5
-    stem_kernel: int = 7
-    stem_stride: int = 4
-
-
-SIZES: dict[str, PoolFormerSize] = {
-    "t": PoolFormerSize((2, 2, 4, 2), (32, 64, 128, 256), stem_kernel=3, stem_stride=2),
-    "s12": PoolFormerSize((2, 2, 6, 2), (64, 128, 320, 512)),
-    "s24": PoolFormerSize((4, 4, 12, 4), (64, 128, 320, 512)),
-    "s36": PoolFormerSize((6, 6, 18, 6), (64, 128, 320, 512), layer_scale=1e-6),
-    "m36": PoolFormerSize((6, 6, 18, 6), (96, 192, 384, 768), layer_scale=1e-6),
-    "m48": PoolFormerSize((8, 8, 24, 8), (96, 192, 384, 768), layer_scale=1e-6),
-}
+from .stage_head import PoolingName, StageHead, StagesName, channels_read
+from .stem import PYRAMID_WINDOWS, StemName, make_stem
 
 
 class PoolFormer3d(VolumeModel):
@@ -58,7 +30,10 @@ class PoolFormer3d(VolumeModel):
 
     ``*stages, logits = model(x)``. Parameter names are those of timm's 2D ``poolformer_*``. The
     smallest volume, ``min_size``, follows from the stem: kernel minus twice its padding on each
-    axis, so 3 voxels for the published stem and 1 for the one of size ``t``.
+    axis, so 3 voxels for the published stem and 1 for those of the sizes ``t`` and ``n``.
+
+    The head is the published one, unless it shall read all stages, statistics or the foreground:
+    then it is a ``StageHead``. If it reads more than the last stage, ``forward_head`` refuses.
 
     Args:
         depths: blocks in each stage, at least 1 each.
@@ -69,6 +44,9 @@ class PoolFormer3d(VolumeModel):
         stem_stride: its stride, one number or X, Y, Z.
         strides: stride of the step between stages: one number for all, or one entry for each
             step, itself one number or X, Y, Z, as in ``[2, 2, [2, 2, 1]]``.
+        stem_kind: ``conv``, or ``pyramid`` for a stem that also reads average pools of the volume.
+        stem_windows: odd extents of these pools in voxels, each one number or X, Y, Z; for
+            ``pyramid`` only.
         padding: what stem and steps see beyond the border: ``zeros``, as published, or ``edge``,
             the nearest voxel; one for all axes or X, Y, Z. Weights inflated as ``mean`` want
             ``edge`` along their axis, see ``inflate``.
@@ -82,6 +60,9 @@ class PoolFormer3d(VolumeModel):
         drop_path: drop path rate of the last block in [0, 1); it grows linearly from 0 at the
             first block.
         dropout: probability of dropping a value inside the MLPs, in [0, 1).
+        head_stages: ``last``, or ``all`` for a classifier that reads every stage.
+        head_pool: ``mean``, or ``stats`` for mean, maximum and standard deviation of each channel.
+        head_foreground: pool over the voxels above the volume's own mean only.
         head_dropout: probability of dropping a feature before the classifier, in [0, 1).
         feature_norm: hand out each stage through a norm of its own, in place of raw features.
 
@@ -100,6 +81,8 @@ class PoolFormer3d(VolumeModel):
         *,
         stem_kernel: PerAxis = 7,
         stem_stride: PerAxis = 4,
+        stem_kind: StemName = "conv",
+        stem_windows: Sequence[PerAxis] = PYRAMID_WINDOWS,
         strides: int | Sequence[PerAxis] = 2,
         padding: BorderName | Sequence[BorderName] = "zeros",
         mixer: MixerName = "pool",
@@ -109,6 +92,9 @@ class PoolFormer3d(VolumeModel):
         layer_scale: float | None = 1e-5,
         drop_path: float = 0.0,
         dropout: float = 0.0,
+        head_stages: StagesName = "last",
+        head_pool: PoolingName = "mean",
+        head_foreground: bool = False,
         head_dropout: float = 0.0,
         feature_norm: bool = False,
     ) -> None:
@@ -123,26 +109,21 @@ class PoolFormer3d(VolumeModel):
         self.in_chans = in_chans
         self.num_classes = num_classes
         borders = to_borders(padding)
-        self.stem = ConvEmbed(
-            in_chans,
-            dims[0],
-            to_triple(stem_kernel, "stem_kernel"),
-            to_triple(stem_stride, "stem_stride"),
-            borders=borders,
-        )
-        window = to_triple(pool_window, "pool_window")
-        if mixer != "pool" and window != (3, 3, 3):
-            msg = f"pool_window={pool_window!r} has no effect with mixer={mixer!r}: leave it out"
-            raise ValueError(msg)
+        kernel = to_triple(stem_kernel, "stem_kernel")
+        stride = to_triple(stem_stride, "stem_stride")
+        self.stem = make_stem(stem_kind, in_chans, dims[0], kernel, stride, borders, stem_windows)
+        window = _mixer_window(pool_window, mixer)
         options = BlockOptions(mixer, window, norm, _check_layer_scale(layer_scale), dropout)
         steps = _stage_strides(strides, len(depths))
         hidden = _hidden_widths(mlp_ratio, dims)
         self.stages = _make_stages(depths, dims, steps, borders, hidden, drop_path, options)
         self.feature_norms = nn.ModuleList(make_norm(norm, d) for d in dims if feature_norm)
-        self.head = MeanHead(dims[-1], num_classes, norm, head_dropout)
+        self.head = _make_head(
+            dims, num_classes, norm, head_stages, head_pool, head_foreground, head_dropout
+        )
         self.num_features = self.head.num_features
         self.min_size = self.stem.min_size
-        self.feature_info = _feature_info(dims, to_triple(stem_stride, "stem_stride"), steps)
+        self.feature_info = _feature_info(dims, stride, steps)
 
     def forward_stages(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the raw features of every stage; see ``VolumeModel.forward_stages``."""
@@ -156,17 +137,27 @@ class PoolFormer3d(VolumeModel):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Classify the last stage; see ``VolumeModel.forward_head``."""
+        if isinstance(self.head, StageHead):
+            return self.head.classify_last(x, pre_logits)
         result: Tensor = self.head(x, pre_logits=pre_logits)
         return result
+
+    def classify_stages(self, stages: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        """Classify what the head reads; see ``VolumeModel.classify_stages``."""
+        if isinstance(self.head, StageHead):
+            return self.head.classify(stages, x)
+        return self.forward_head(stages[-1])
 
     def normalise_stage(self, index: int, x: Tensor) -> Tensor:
         """Apply the norm of stage ``index``.
 
-        With ``feature_norm`` every stage has one; without, the last has the norm of the head and
-        the others stay raw.
+        With ``feature_norm`` every stage has one; without, the stages that the head reads have
+        their norm of the head and the others stay raw.
         """
         if len(self.feature_norms) > 0:
             x = self.feature_norms[index](x)
+        elif isinstance(self.head, StageHead):
+            x = self.head.normalise_stage(len(self.stages) - index, x)
         elif index == len(self.stages) - 1:
             x = self.head.norm(x)
         return x
@@ -187,6 +178,21 @@ class PoolFormer3d(VolumeModel):
         for stage in self.stages:
             if isinstance(stage, Stage):
                 stage.grad_checkpointing = enable
+
+
+def _make_head(
+    dims: Sequence[int],
+    num_classes: int,
+    norm: NormName,
+    stages: StagesName,
+    pool: PoolingName,
+    foreground: bool,
+    dropout: float,
+) -> MeanHead | StageHead:
+    read = channels_read(dims, stages)
+    if stages == "last" and pool == "mean" and not foreground:
+        return MeanHead(dims[-1], num_classes, norm, dropout)
+    return StageHead(read, num_classes, norm, pool=pool, foreground=foreground, dropout=dropout)
 
 
 def _make_stages(
@@ -223,6 +229,14 @@ def _feature_info(dims: Sequence[int], stem: Triple, strides: Sequence[Triple]) 
             reduction = x, y, z
         infos.append(StageInfo(dim, reduction, f"stages.{index}"))
     return FeatureInfo(infos)
+
+
+def _mixer_window(window: PerAxis, mixer: MixerName) -> Triple:
+    extents = to_triple(window, "pool_window")
+    if mixer != "pool" and extents != (3, 3, 3):
+        msg = f"pool_window={window!r} has no effect with mixer={mixer!r}: leave it out"
+        raise ValueError(msg)
+    return extents
 
 
 def _stage_strides(strides: int | Sequence[PerAxis], stages: int) -> list[Triple]:

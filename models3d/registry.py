@@ -4,13 +4,52 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from .contract import VolumeModel
+from .layers import NormName
 from .peers import monai_densenet121, monai_resnet, monai_seresnet50, torchvision_r3d18
-from .poolformer import SIZES, PoolFormer3d, PoolFormerSize
+from .poolformer import PoolFormer3d
 
 Builder = Callable[..., VolumeModel]
+
+
+@dataclass(frozen=True)
+class PoolFormerSize:
+    """The numbers that tell one registered size from another.
+
+    Attributes:
+        depths: blocks in each stage.
+        dims: channels of each stage.
+        layer_scale: first value of the layer scale; ``None`` for no layer scale.
+        stem_kernel: extent of the stem in voxels.
+        stem_stride: stride of the stem in voxels.
+        norm: kind of norm.
+        mlp_ratio: width of the MLPs in multiples of the stage's channels.
+    """
+
+    depths: tuple[int, ...]
+    dims: tuple[int, ...]
+    layer_scale: float | None = 1e-5
+    stem_kernel: int = 7
+    stem_stride: int = 4
+    norm: NormName = "group"
+    mlp_ratio: float = 4.0
+
+
+# `n` and `t` are for small volumes, `n` for few of them too; the others are the published sizes.
+_SIZES: dict[str, PoolFormerSize] = {
+    "n": PoolFormerSize(
+        (2, 2, 2), (24, 48, 96), None, stem_kernel=3, stem_stride=2, norm="batch", mlp_ratio=2.0
+    ),
+    "t": PoolFormerSize((2, 2, 4, 2), (32, 64, 128, 256), stem_kernel=3, stem_stride=2),
+    "s12": PoolFormerSize((2, 2, 6, 2), (64, 128, 320, 512)),
+    "s24": PoolFormerSize((4, 4, 12, 4), (64, 128, 320, 512)),
+    "s36": PoolFormerSize((6, 6, 18, 6), (64, 128, 320, 512), layer_scale=1e-6),
+    "m36": PoolFormerSize((6, 6, 18, 6), (96, 192, 384, 768), layer_scale=1e-6),
+    "m48": PoolFormerSize((8, 8, 24, 8), (96, 192, 384, 768), layer_scale=1e-6),
+}
 
 
 def create_model(
@@ -59,6 +98,8 @@ def _poolformer(size: PoolFormerSize) -> Builder:
         layer_scale=size.layer_scale,
         stem_kernel=size.stem_kernel,
         stem_stride=size.stem_stride,
+        norm=size.norm,
+        mlp_ratio=size.mlp_ratio,
     )
 
 
@@ -66,7 +107,7 @@ def _poolformer(size: PoolFormerSize) -> Builder:
 # list of its options. A builder that needs another library imports it inside its body, so that
 # listing names stays cheap.
 _BUILDERS: dict[str, Builder] = {
-    f"poolformer3d_{name}": _poolformer(size) for name, size in SIZES.items()
+    f"poolformer3d_{name}": _poolformer(size) for name, size in _SIZES.items()
 } | {
     "monai_resnet10": functools.partial(monai_resnet, "basic", layers=(1, 1, 1, 1)),
     "monai_resnet18": functools.partial(monai_resnet, "basic", layers=(2, 2, 2, 2)),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from torch import Tensor, nn
 
 from .contract import VolumeModel
+from .fused import FusedClassifier
 from .heads import MeanHead
 
 SupervisedOutput: TypeAlias = tuple[tuple[Tensor, ...], dict[int, Tensor], Tensor]
@@ -30,10 +31,12 @@ class DeepSupervision(nn.Module):
 
     if TYPE_CHECKING:
         # Without this, nn.Module types the call as Any.
-        def __call__(self, x: Tensor) -> SupervisedOutput:
+        def __call__(self, x: Tensor, covariates: Tensor | None = None) -> SupervisedOutput:
             """Call ``forward``."""
 
-    def __init__(self, model: VolumeModel, stages: Sequence[int], num_classes: int) -> None:
+    def __init__(
+        self, model: VolumeModel | FusedClassifier, stages: Sequence[int], num_classes: int
+    ) -> None:
         super().__init__()
         channels = model.feature_info.channels()
         _check_stages(stages, len(channels))
@@ -46,19 +49,32 @@ class DeepSupervision(nn.Module):
             {str(stage): MeanHead(channels[stage - 1], num_classes) for stage in self.stages}
         )
 
-    def forward(self, x: Tensor) -> SupervisedOutput:
+    def forward(self, x: Tensor, covariates: Tensor | None = None) -> SupervisedOutput:
         """Compute stages, auxiliary logits and main logits in one pass.
 
         Args:
             x: ``(B, in_chans, X, Y, Z)``; left unchanged.
+            covariates: ``(B, F)`` for a ``FusedClassifier`` that reads some; only its main
+                classifier does.
 
         Returns:
             ``(stages, {stage: logits}, logits)``: stages and main logits as the network gives
             them, and auxiliary logits ``(B, num_classes)`` by stage, counted from 1.
+
+        Raises:
+            ValueError: covariates for a network that reads none, or as the network refuses them.
         """
-        *features, logits = self.model(x)
+        *features, logits = self._run(x, covariates)
         auxiliary = {stage: self.heads[str(stage)](features[stage - 1]) for stage in self.stages}
         return tuple(features), auxiliary, logits
+
+    def _run(self, x: Tensor, covariates: Tensor | None) -> tuple[Tensor, ...]:
+        if isinstance(self.model, FusedClassifier):
+            return self.model(x, covariates)
+        if covariates is not None:
+            msg = "covariates are given, but the network reads none: build a FusedClassifier"
+            raise ValueError(msg)
+        return self.model(x)
 
 
 def _check_stages(stages: Sequence[int], count: int) -> None:

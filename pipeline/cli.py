@@ -16,16 +16,17 @@ import typer
 
 import pipeline
 
+from .arguments import ConfigName, Debug, Out, Overrides, RunArgument
 from .console import (
     checked,
     comparison,
     feature_source,
     headline,
-    nothing,
     refusals,
     run_report,
     stop,
 )
+from .search_verbs import bench, benchmark, ladder, tune
 
 app = typer.Typer(
     name="volclass",
@@ -36,16 +37,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
-
-ConfigName = Annotated[
-    str, typer.Option("--config", "-c", help="YAML file, or the name of a shipped config.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", show_default=False)
-]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 
 @app.command(epilog="Example: volclass train --config quickstart train.epochs=10 --out runs/demo")
@@ -68,6 +59,29 @@ def train(
             folder = cross_validate(settings, out, shown, fold=fold, resume=resume, dry_run=dry_run)
         if folder is not None:
             headline(folder.report)
+
+
+@app.command(epilog="Example: volclass pretrain --config quickstart --out runs/pretrained")
+def pretrain(
+    config: ConfigName,
+    out: Out,
+    overrides: Overrides = None,
+    fold: Annotated[int | None, typer.Option(help="Pretrain for this fold only, from 0.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a stopped pretraining.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Let networks learn from volumes without labels; `train` starts from them by model.init."""
+    with refusals(debug):
+        settings = checked(config, overrides, out, resume=resume)
+        from .pretrain import pretrain as pretrain_networks
+        from .progress import display
+
+        with display() as shown:
+            done = pretrain_networks(settings, out, shown, fold=fold, resume=resume)
+        for line in done.lines() if done is not None else ():
+            typer.echo(line)
 
 
 @app.command(epilog="Example: volclass predict runs/demo new_scans/ --out predictions.csv")
@@ -238,50 +252,19 @@ def split(config: ConfigName, out: Out, overrides: Overrides = None, debug: Debu
         typer.echo(f"folds: {out / 'folds.json'}")
 
 
-@app.command(
+app.command(
     epilog="Example: volclass ladder --config ladders/quick data.manifest=cases.csv "
     "--out runs/ladder"
-)
-def ladder(
-    config: Annotated[
-        str, typer.Option("--config", "-c", help="Ladder file, or the name of a shipped one.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the ladder.")],
-    overrides: Overrides = None,
-    debug: Debug = False,
-) -> None:
-    """Compare baselines, 2D and 3D networks on the same folds; stopped, it goes on where it was."""
-    with refusals(debug):
-        from .ladder_config import read_ladder
-        from .storage import check_writable
-
-        # Mistakes are told before a heavy library is imported.
-        read_ladder(config, overrides or (), nothing)
-        check_writable(out)
-        from .ladder import ladder as climb
-        from .progress import display
-
-        with display() as shown:
-            comparison = climb(config, out, shown, overrides or ())
-        for line in comparison.lines():
-            typer.echo(line)
-
-
-@app.command(epilog="Example: volclass bench --out docs/benchmarks.md")
-def bench(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Markdown file to write.")],
-    debug: Debug = False,
-) -> None:
-    """Measure speed on this machine, as ratios, side by side."""
-    with refusals(debug):
-        from .bench import bench as measure
-        from .progress import display
-
-        with display() as shown:
-            for ratio in measure(out, shown):
-                typer.echo(
-                    f"{ratio.name}: {ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-                )
+)(ladder)
+app.command(
+    epilog="Example: volclass benchmark ../data/medmnist --out runs/benchmark "
+    "--page docs/benchmarks.md"
+)(benchmark)
+app.command(
+    epilog="Example: volclass tune --config tuning/mr_patches data.manifest=cases.csv "
+    "--out runs/tuned"
+)(tune)
+app.command(epilog="Example: volclass bench --out docs/benchmarks.md")(bench)
 
 
 @app.command(epilog="Example: volclass models 'poolformer3d_*'")

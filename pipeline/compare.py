@@ -15,6 +15,7 @@ from .evaluation.comparison import RESAMPLES, compare_answers
 from .evaluation.comparison_results import ComparisonEvaluation
 from .evaluation.competitors import (
     CARD,
+    DISGUISED,
     PREDICTIONS,
     Card,
     Competitor,
@@ -22,6 +23,7 @@ from .evaluation.competitors import (
     is_competitor,
     read_competitor,
 )
+from .evaluation.disguise import Judged
 from .evaluation.same_cases import aligned
 from .progress import Display
 from .reports.compare_page import render_comparison_page
@@ -200,7 +202,7 @@ def read_entry(folder: Path) -> Entry:
     lacking = [str(fold) for fold in sorted(tested) if scored[fold] < tested[fold]]
     if lacking:
         raise _unfinished(folder, f"test cases of fold {', '.join(lacking)} have no prediction")
-    answers = Competitor(_card(folder, run.config), run.case_ids, run.scored)
+    answers = Competitor(_card(folder, run.config, run.judged), run.case_ids, run.scored)
     return Entry(answers, run.settings.bootstrap, run.seed)
 
 
@@ -213,13 +215,16 @@ def _unfinished(folder: Path, why: str) -> DataError:
     )
 
 
-def _card(folder: Path, settings: Mapping[str, str]) -> Card:
-    """What a training run is, by its configuration, one text a key."""
+def _card(folder: Path, settings: Mapping[str, str], judged: Judged | None) -> Card:
+    """What a training run is, by its configuration, one text a key, and its covariates."""
     network = settings.get("model.name")
     notes = []
     if not is_volume_network(network):
         notes += [f"slices pooled by {pool}"] if (pool := settings.get("model.slices.pool")) else []
         notes += ["2.5D"] if settings.get("model.slices.neighbours", "0") != "0" else []
+    if judged is not None:
+        notes.append(f"reads {', '.join(judged.alone)}")
+        notes += [DISGUISED] if judged.warnings() else []
     before = _before_training(settings)
     frozen = settings.get("model.slices.frozen") == "true"
     if frozen:

@@ -11,16 +11,17 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
 from yaml.nodes import MappingNode, Node
 
-from .config import PATH_KEYS, Config, ModelConfig, is_volume_network
+from .config import PATH_KEYS, Config, ModelConfig, is_path, is_volume_network
 from .errors import ConfigError
 
 Tree = dict[str, JsonValue]
+Schema = TypeVar("Schema", bound=BaseModel)
 #: Keys of `model` that say what a network is like inside, and fit no other.
 _OF_ONE_NETWORK = (
     *("mixer", "drop_path", "init", "weights", "any_intensity"),
@@ -95,16 +96,32 @@ def validate(tree: Mapping[str, JsonValue], source: str) -> Config:
     Raises:
         ConfigError: Keys or values are not valid; all of them are listed.
     """
+    return validated(Config, tree, source, "configs/base.yaml shows every key with its meaning")
+
+
+def validated(schema: type[Schema], tree: Mapping[str, object], source: str, remedy: str) -> Schema:
+    """Turns nested mappings into what a schema describes.
+
+    Args:
+        schema: What is valid.
+        tree: The mappings, as YAML gives them.
+        source: Named in the message.
+        remedy: What to do, in words.
+
+    Raises:
+        ConfigError: Keys or values are not valid; all of them are listed.
+    """
     try:
         # By way of JSON: strict types, yet a list may stand for a tuple.
-        return Config.model_validate_json(json.dumps(tree, default=str))
+        return schema.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
-        problems = [_problem(cast("Mapping[str, object]", item)) for item in error.errors()]
+        items = [cast("Mapping[str, object]", item) for item in error.errors()]
+        problems = [_problem(item, schema) for item in items]
         raise ConfigError(
             problems[0] if len(problems) == 1 else f"{len(problems)} settings are not valid",
             where=source,
             why=None if len(problems) == 1 else "".join(f"\n    - {text}" for text in problems),
-            remedy="configs/base.yaml shows every key with its meaning",
+            remedy=remedy,
         ) from None
 
 
@@ -113,7 +130,7 @@ def config_tree(config: Config, folder: Path) -> Tree:
     tree = cast("Tree", json.loads(config.model_dump_json()))
     for section, key in PATH_KEYS:
         part = cast("Tree", tree[section])
-        if part[key] is not None:
+        if is_path(section, key, part[key]):
             part[key] = os.path.relpath(str(part[key]), folder.resolve())
     return tree
 
@@ -183,7 +200,7 @@ def _anchor(tree: Tree, folder: Path) -> None:
     """Makes the paths of a tree absolute, relative to the folder where they were written."""
     for section, key in PATH_KEYS:
         part = tree.get(section)
-        if isinstance(part, dict) and isinstance(part.get(key), str):
+        if isinstance(part, dict) and is_path(section, key, part.get(key)):
             part[key] = str((folder / cast("str", part[key])).resolve())
 
 
@@ -242,11 +259,11 @@ def _apply(tree: Tree, override: str, notes: list[str]) -> None:
     tree.update(_merged(tree, change))
 
 
-def _problem(item: Mapping[str, object]) -> str:
+def _problem(item: Mapping[str, object], schema: type[BaseModel]) -> str:
     location = [str(part) for part in cast("tuple[object, ...]", item["loc"])]
     key = ".".join(location)
     if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, list(all_keys(Config)), n=1, cutoff=0.5)
+        near = difflib.get_close_matches(key, list(all_keys(schema)), n=1, cutoff=0.5)
         return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else "")
     message = str(item["msg"]).removeprefix("Value error, ")
     given = item.get("input")

@@ -16,16 +16,18 @@ from .build import (
     build_manifest,
     build_order,
     build_store,
+    check_freezing,
     check_network,
     describe_start,
 )
 from .config import Config
 from .data.folds_file import check_folds, read_folds
+from .data.masks import check_taught
 from .data.splits import Fold, Folds, make_folds
-from .data.volumes import check_contents, check_refusals, doubts, prepare
 from .errors import ConfigError
 from .forecast import forecast
 from .frozen import compute_slice_features
+from .inputs import read_volumes
 from .predict import predict_test_fold
 from .progress import Bar, Display, Silent, making_bar, size
 from .reports.page import write_report
@@ -34,11 +36,20 @@ from .run_record import (
     check_folder,
     check_same_refusals,
     earlier_refusals,
+    note_disguise,
     note_seconds,
+    with_covariates,
     write_settings,
     write_start,
 )
-from .start_record import check_start, recorded_start, write_start_record
+from .start_record import (
+    check_pretraining,
+    check_start,
+    check_unseen,
+    recorded_start,
+    refuse_pretraining_folder,
+    write_start_record,
+)
 from .storage import check_writable, folder_bytes, locked, read_table, remove_partial, write_table
 from .train import train_member
 from .training.loop import asked_to_stop
@@ -71,12 +82,13 @@ def cross_validate(
         VolclassError: Whatever the user can mend; nothing that was there is lost.
     """
     folder = RunFolder(out)
-    check_network(config)
+    check_freezing(config, check_network(config))
+    refuse_pretraining_folder(out)
     check_writable(out)
     accelerator = build_accelerator(config.system, config.train.precision)
     first = bool(accelerator.is_main_process)
     display = display if first else Silent()
-    with _owned(folder, accelerator), heeding_signals() as stop:
+    with owned(folder, accelerator), heeding_signals() as stop:
         check_folder(config, folder, resume=resume, fold=fold)
         opened = _open(config, folder, accelerator, display)
         numbers = _chosen(opened.run, fold)
@@ -88,7 +100,9 @@ def cross_validate(
             return None
         started = time.monotonic()
         try:
-            run = _with_slice_features(_read_volumes(opened, stop), stop)
+            run = _read_volumes(opened, stop)
+            check_unseen(run, numbers)
+            run = _with_slice_features(run, stop)
             _train_folds(run, numbers, stop)
             if first:
                 # Before the refit: it changes no figure, and may still be stopped.
@@ -104,7 +118,7 @@ def cross_validate(
 
 
 @contextmanager
-def _owned(folder: RunFolder, accelerator: Accelerator) -> Iterator[None]:
+def owned(folder: RunFolder, accelerator: Accelerator) -> Iterator[None]:
     """The first process holds the folder's lock for all of them."""
     if not accelerator.is_main_process:
         yield
@@ -149,7 +163,10 @@ def _open(config: Config, folder: RunFolder, accelerator: Accelerator, display: 
     accelerator.wait_for_everyone()
     store = build_store(config, cache)
     run = Run(config, folder, accelerator, store, cases, {}, folds, display)
-    _check_shares(run)
+    check_shares(run)
+    if config.model.masks.weight > 0:
+        for fold in folds.folds:
+            check_taught(run.select(fold.train))
     return _Opened(run, frozen, {"patients_assumed": manifest.patients_assumed})
 
 
@@ -160,6 +177,7 @@ def _with_start(opened: _Opened, *, anything_left: bool) -> _Opened:
     """
     run, model = opened.run, opened.run.config.model
     if anything_left:
+        check_pretraining(run)
         start = check_start(run.folder, model)
         for line in describe_start(model, len(run.folds.classes)):
             run.display.line(line)
@@ -168,7 +186,7 @@ def _with_start(opened: _Opened, *, anything_left: bool) -> _Opened:
     return replace(opened, run=replace(run, start=start))
 
 
-def _check_shares(run: Run) -> None:
+def check_shares(run: Run) -> None:
     """Every process needs a case in every forward pass; two, where batch norm compares cases."""
     processes = run.accelerator.num_processes
     if check_network(run.config).has_batch_norm:
@@ -214,19 +232,15 @@ def _read_volumes(opened: _Opened, stop: StopRequest) -> Run:
             raise stop.error()
 
     with run.accelerator.main_process_first():
-        contents, refused = prepare(run.store, cases, run.config.system.workers, advance)
-    check_refusals(refused, run.config.data.max_quarantine)
-    check_contents(cases, contents)
-    doubtful = doubts(run.store, [case for case in cases if case.case_id in contents])
-    for code, text in doubtful.items():
-        run.display.line(f"doubtful: {code} in {text}")
+        read = read_volumes(run, cases, advance)
     if run.config.system.cache == "disk":
         kept = size(folder_bytes(run.cache))
         run.display.line(f"cache of preprocessed volumes: {kept} in {run.cache.name}")
-    run = _without(run, contents, {item.case_id for item in refused}, frozen=opened.frozen)
+    left_out = {item.case_id for item in read.refused}
+    run = with_covariates(_without(run, read.contents, left_out, frozen=opened.frozen))
     if run.accelerator.is_main_process:
-        told = "; ".join(f"{code} in {text}" for code, text in doubtful.items())
-        write_start(run, refused, {**opened.notes, "doubtful": told})
+        write_start(run, read.refused, {**opened.notes, "doubtful": read.doubtful})
+        note_disguise(run)
     run.accelerator.wait_for_everyone()
     return run
 

@@ -6,24 +6,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import nn
+
+from models3d.contract import VolumeModel
 
 from .build import (
-    Network,
+    body_of,
     build_accelerator,
     build_manifest,
     build_network,
     build_store,
     check_network,
-    describe_start,
     start_weights,
 )
 from .config import Config
 from .data.cases import Case
 from .data.folds_file import check_folds
 from .data.splits import Folds, make_folds
-from .data.volume import voxels_of
+from .data.volume import volume_of, voxels_of
 from .errors import ConfigError, DataError
 from .feature_table import Start
 from .inputs import (
@@ -50,12 +53,12 @@ class DescribingNetwork:
     Attributes:
         sha256: Of its weights.
         seen: Ids of the cases that it was trained on or chosen by, or whose patient it was.
-        load: Gives it, on the run's device.
+        load: Gives it up to the head of the configuration, on the run's device.
     """
 
     sha256: str
     seen: frozenset[str]
-    load: Callable[[], Network]
+    load: Callable[[], nn.Module]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,8 @@ def from_run(
         )
     if opened.config.train.seeds > 1:
         display.line("of several seeds, the first network of each fold describes the cases")
-    cases = input_cases(paths, opened.config.data, rooted) if paths else _run_cases(opened)
+    data = _without_covariates(opened.config).data
+    cases = input_cases(paths, data, rooted) if paths else _run_cases(opened)
     run = with_volumes(opened, cases)
     if not paths:
         _check_unchanged(run)
@@ -120,7 +124,8 @@ def from_run(
 
 def _run_cases(run: Run) -> list[Case]:
     """The cases of the run, as its manifest has them now; labels and patients must be the same."""
-    manifest = build_manifest(run.config, run.cache, making_bar(run.display))
+    config = _without_covariates(run.config)
+    manifest = build_manifest(config, run.cache, making_bar(run.display), masks=False)
     cases = [case for case in manifest.cases if case.case_id in run.folds.cases]
     check_folds(run.folds, cases)
     if more := len(manifest.cases) - len(cases):
@@ -132,7 +137,9 @@ def _check_unchanged(run: Run) -> None:
     changed = [
         name
         for name, record in sorted(run.folds.cases.items())
-        if record.content is not None and run.contents.get(name) not in (None, record.content)
+        if record.content is not None
+        and name in run.contents
+        and volume_of(run.contents[name]) != volume_of(record.content)
     ]
     missing = sorted(run.folds.cases.keys() - run.cases.keys())
     if changed or missing:
@@ -161,7 +168,16 @@ def _trained(run: Run, member: Member, saw: dict[str, set[int | None]]) -> Descr
         for name, content in run.contents.items()
         if member.fold in saw.get(voxels_of(content), ()) or run.cases[name].patient_id in patients
     ]
-    return DescribingNetwork(digest, frozenset(seen), partial(trained_network, run, member))
+    return DescribingNetwork(digest, frozenset(seen), partial(_trained_body, run, member))
+
+
+def _trained_body(run: Run, member: Member) -> nn.Module:
+    """The network up to its head: stages do not depend on covariates, which may be missing."""
+    return body_of(trained_network(run, member))
+
+
+def _without_covariates(config: Config) -> Config:
+    return config.model_copy(update={"data": config.data.model_copy(update={"covariates": ()})})
 
 
 def _tested(run: Run, trained: Sequence[int]) -> dict[str, int]:
@@ -204,8 +220,12 @@ def from_config(
         ConfigError: The network cannot be built.
         DataError: A volume is refused, or the cases are not those of `folds`.
     """
+    config = _without_covariates(config)
     channels = tuple(check_network(config).feature_info.channels())
-    describe_start(config.model, 2)  # what cannot be loaded is refused before volumes are read
+    # First, so that weights that cannot be had are refused before volumes are read. Two classes:
+    # features do not depend on the classifier.
+    torch.manual_seed(derived_seed(config.seed, "weights"))
+    network, is_random = _started(config, display)
     folder = RunFolder(out)
     accelerator = build_accelerator(config.system, config.train.precision)
     store = build_store(config, folder.cache(config))
@@ -220,8 +240,6 @@ def from_config(
         folds = _folds(run)
     else:
         check_folds(folds, list(run.cases.values()))
-    torch.manual_seed(derived_seed(config.seed, "weights"))
-    network, is_random = _started(config, max(len(folds.classes) if folds else 0, 2), display)
     digest = weights_sha256(network)
     network = network.to(accelerator.device)
     only = DescribingNetwork(digest, frozenset(), lambda: network)
@@ -231,15 +249,16 @@ def from_config(
         for name in fold.test
     }
     run = replace(run, folds=folds or nobody)
-    known: Start = "timm" if config.model.weights is None else "file"
+    known: Start = "timm" if config.model.init == "timm" else "file"
     start: Start = "random" if is_random else known
     own = dict.fromkeys(sorted(run.cases), _ONLY)
     return FeatureSource(run, {_ONLY: only}, own, tested, folds, start, channels)
 
 
-def _started(config: Config, classes: int, display: Display) -> tuple[Network, bool]:
+def _started(config: Config, display: Display) -> tuple[nn.Module, bool]:
     """The network with the weights that it starts from, and whether a part of it is random."""
-    network = build_network(config.model, classes, start=False, seed=config.seed)
+    built = build_network(config.model, 2, start=False, seed=config.seed)
+    network = cast("VolumeModel", body_of(built))
     started = start_weights(network, config.model)
     for line in started.lines:
         display.line(line)

@@ -11,7 +11,7 @@ import torch
 
 from models2d.slices import SliceClassifier
 
-from .build import IN_CHANNELS, build_optimizer, build_task, build_views
+from .build import IN_CHANNELS, body_of, build_optimizer, build_task, build_views
 from .errors import ConfigError, StorageError
 from .progress import duration, size
 from .run import Run
@@ -111,18 +111,20 @@ def _memory_peak(device: torch.device) -> int:
 def _measure_step(run: Run) -> tuple[float, float, int, tuple[tuple[int, ...], ...]]:
     config, classes = run.config, len(run.folds.classes)
     device = run.accelerator.device
-    task = build_task(config, list(range(classes)), classes, seed=0).to(device)
+    task = build_task(config, list(range(classes)), classes, seed=0, start=False)
+    task = task.to(device)
     optimizer = build_optimizer(config.train, task)
     # The batch size is that of all processes together; each forecasts its own share.
     share = -(-config.train.batch_size // run.accelerator.num_processes)
     images = torch.randn(share, IN_CHANNELS, *config.preprocess.size).to(device)
     lessons, embedding = _lessons(task.plain_network, images)
     labels = torch.arange(share, device=device) % classes
+    masks = torch.zeros_like(images) if config.model.masks.weight > 0 else None
     seconds = 0.0
     for _ in range(2):  # the first step also sets up memory and threads
         started = time.monotonic()
         with run.accelerator.autocast():
-            loss = task(lessons, labels)["total"] / len(labels)
+            loss = task(lessons, labels, masks=masks)["total"] / len(labels)
         torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -138,10 +140,11 @@ def _measure_step(run: Run) -> tuple[float, float, int, tuple[tuple[int, ...], .
 
 def _lessons(network: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, float]:
     """What a training step reads, and the seconds that making it of volumes takes."""
-    if not (isinstance(network, SliceClassifier) and network.frozen):
+    body = body_of(network)
+    if not (isinstance(body, SliceClassifier) and body.frozen):
         return images, 0.0
     started = time.monotonic()
-    return network.embed(images), time.monotonic() - started
+    return body.embed(images), time.monotonic() - started
 
 
 def _measure_reading(run: Run) -> tuple[float, int]:

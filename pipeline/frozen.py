@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models2d.slices import SliceClassifier
 
-from .build import build_dataset, build_network
+from .build import body_of, build_dataset, build_network
 from .data.cache import CachedVolume, VolumeCache
 from .data.cases import Case
 from .data.dataset import evaluation_batches
@@ -79,7 +79,8 @@ def _entry(features: Tensor, content: str) -> CachedVolume:
 
 
 def _frozen_network(run: Run) -> SliceClassifier:
-    network = build_network(run.config.model, len(run.folds.classes), seed=run.config.seed)
+    built = build_network(run.config.model, len(run.folds.classes), seed=run.config.seed)
+    network = body_of(built)
     assert isinstance(network, SliceClassifier)
     return network.to(run.accelerator.device).eval()
 

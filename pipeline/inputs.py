@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -12,17 +12,24 @@ from .build import Network, build_accelerator, build_network, build_store
 from .config import DataConfig
 from .config_file import load_config
 from .data.cases import Case
+from .data.covariates import CovariateEncoder
+from .data.covariates_file import read_covariates, read_encoder
 from .data.folds_file import read_folds
 from .data.manifest import read_manifest
 from .data.splits import Folds
 from .data.volume import voxels_of
+from .data.volume_checks import Refusal, check_contents, check_refusals, content_problems
 from .data.volume_files import VOLUME_SUFFIXES, find_volumes, stem_of
-from .data.volumes import VolumeStore, check_refusals, doubts, prepare
+from .data.volumes import VolumeStore, doubts, prepare
 from .errors import ConfigError, DataError
 from .progress import Display
+from .reports.wording import counted
 from .run import Member, Run, RunFolder, training_identity
 from .start_record import recorded_start
 from .training.checkpoint import CheckpointFolder
+
+#: Lies among what may differ, and decides what the networks read.
+_DECIDING = "data.covariates"
 
 
 def open_run(folder: Path, display: Display, overrides: Sequence[str] = ()) -> Run:
@@ -50,7 +57,19 @@ def open_run(folder: Path, display: Display, overrides: Sequence[str] = ()) -> R
     store: VolumeStore = build_store(config, names.cache(config))
     folds = read_folds(names.folds)
     start = recorded_start(names, config.model)
-    return Run(config, names, accelerator, store, {}, {}, folds, display, start=start)
+    covariates = read_covariates(names.covariates) if config.data.covariates else None
+    return Run(
+        config,
+        names,
+        accelerator,
+        store,
+        {},
+        {},
+        folds,
+        display,
+        start=start,
+        covariates=covariates,
+    )
 
 
 def trained_folds(run: Run) -> list[int]:
@@ -84,11 +103,28 @@ def trained_network(run: Run, member: Member) -> Network:
     best = CheckpointFolder(run.folder.checkpoints(member), identity).best()
     # The weights that training started from are not needed any more, nor is their file.
     normalised = any(name.endswith(".offset") for name in best.tensors)
+    encoder = trained_encoder(run, member.fold)
     network = build_network(
-        run.config.model, len(run.folds.classes), start=False, normalised=normalised
+        run.config.model,
+        len(run.folds.classes),
+        start=False,
+        normalised=normalised,
+        covariates=0 if encoder is None else encoder.width,
     )
     network.load_state_dict(best.tensors)
     return network.to(run.accelerator.device)
+
+
+def trained_encoder(run: Run, fold: int | None) -> CovariateEncoder | None:
+    """How the networks of a fold, or those of all cases, read clinical variables.
+
+    Returns:
+        None where they read none.
+
+    Raises:
+        StorageError: The file is missing or damaged.
+    """
+    return None if run.covariates is None else read_encoder(run.folder.encoder(fold))
 
 
 def models_that_saw(folds: Folds) -> dict[str, set[int | None]]:
@@ -118,13 +154,55 @@ def is_override(text: str, free: tuple[str, ...] = ("data.", "system.")) -> bool
     key, equals, _ = text.partition("=")
     if not equals or Path(text).exists():
         return False
-    if not key.startswith(free):
+    if not key.startswith(free) or key.startswith(_DECIDING):
         raise ConfigError(
             f"{key} cannot be changed for a trained run",
             why="the models were trained with the run's own setting",
-            remedy=f"only these may differ: {', '.join(free)}",
+            remedy=f"only these may differ: {', '.join(free)}, but not {_DECIDING}",
         )
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class VolumesRead:
+    """The volumes of a manifest, read and checked.
+
+    Attributes:
+        contents: Content hash by case id.
+        refused: What cannot be used, no more than the configuration allows.
+        doubtful: What is doubtful in the others, in words; empty where nothing is.
+    """
+
+    contents: dict[str, str]
+    refused: list[Refusal]
+    doubtful: str
+
+
+def read_volumes(run: Run, cases: Sequence[Case], advance: Callable[[], None]) -> VolumesRead:
+    """Reads, checks and caches all labelled cases, and shows what is doubtful.
+
+    Args:
+        run: Configuration, store and display.
+        cases: All cases of the manifest.
+        advance: Called after each case.
+
+    Raises:
+        DataError: More volumes are refused than allowed, or the same one stands there twice.
+    """
+    contents, refused = prepare(run.store, cases, run.config.system.workers, advance)
+    check_refusals(refused, run.config.data.max_quarantine)
+    if run.config.data.source == "medmnist":
+        # A published set is compared as it was published; what is wrong with it is said.
+        problems = content_problems(cases, contents)
+        same = [f"{counted(len(problems), 'pair')} of the set: {problems[0]}"] if problems else []
+    else:
+        check_contents(cases, contents)
+        same = []
+    doubtful = doubts(run.store, [case for case in cases if case.case_id in contents])
+    told = [*same, *(f"{code} in {text}" for code, text in doubtful.items())]
+    for text in told:
+        run.display.line(f"doubtful: {text}")
+    return VolumesRead(contents, refused, "; ".join(told))
 
 
 def with_volumes(run: Run, cases: Sequence[Case]) -> Run:
@@ -161,7 +239,8 @@ def input_cases(inputs: Sequence[Path], data: DataConfig, rooted: bool) -> list[
         rooted: Whether `data.root` is meant for these inputs, not for the run's own manifest.
 
     Raises:
-        DataError: An input is missing, holds no volume, or two have one name.
+        DataError: An input is missing, holds no volume, lacks the covariates that the section
+            names, or two have one name.
     """
     cases: list[Case] = []
     for path in inputs:
@@ -171,6 +250,13 @@ def input_cases(inputs: Sequence[Path], data: DataConfig, rooted: bool) -> list[
             root = {} if rooted or own else {"root": None}
             manifest = data.model_copy(update={**change, **root})
             cases += read_manifest(manifest, labels_required=False).cases
+        elif data.covariates:
+            raise DataError(
+                "this run reads covariates, and a volume alone has none",
+                where=str(path),
+                why=f"its networks need {', '.join(data.covariates)} of every case",
+                remedy="name the volumes in a manifest with these columns",
+            )
         else:
             cases += [Case(name, name, file) for name, file in _named(_volume_files(path), path)]
     ids = [case.case_id for case in cases]

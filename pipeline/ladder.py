@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .baselines import metadata_digest, run_baseline
+from .baselines import clinical_digest, metadata_digest, run_baseline
 from .build import (
-    build_accelerator,
-    build_manifest,
     build_store,
     check_network,
     describe_start,
@@ -22,30 +20,36 @@ from .build import (
 from .compare import Comparison, compare, read_entry
 from .config import Config
 from .crossval import cross_validate
-from .data.cases import Case
-from .data.folds_file import check_folds, read_folds
-from .data.splits import Folds, make_folds
-from .data.volumes import check_contents, check_refusals, doubts, prepare
+from .data.folds_file import read_folds
+from .data.splits import Folds
+from .ensemble import run_ensemble
 from .errors import ConfigError, DataError, VolclassError
 from .evaluation.competitors import CARD, PREDICTIONS, is_competitor
 from .features import extract
 from .ladder_config import Ladder, Rung, in_rung, read_ladder
 from .ladder_record import LadderRecord
 from .probe import probe
-from .progress import Display, making_bar
+from .progress import Display
 from .run import Run, RunFolder
-from .run_record import check_same_refusals, write_start
+from .shared_cases import open_cases
 from .storage import (
     check_writable,
+    file_sha256,
     locked,
     make_folder,
     remove,
     remove_partial,
+    sha256,
     write_bytes,
 )
 
 _FINGERPRINTS = ".fingerprints"
 _FEATURES = "features.parquet"
+#: What else a finished rung was told beside volumes and labels, by its kind.
+_TOLD = {
+    "metadata": "the metadata of the cases",
+    "ensemble": "the answers of its parts",
+}
 
 
 def ladder(source: str, out: Path, display: Display, overrides: Sequence[str] = ()) -> Comparison:
@@ -70,7 +74,7 @@ def ladder(source: str, out: Path, display: Display, overrides: Sequence[str] = 
         remove_partial(out)
         record = LadderRecord.opened(out, plan)
         _check_weights([rung for rung in plan.rungs if not record.is_done(rung)])
-        run = _opened(plan.base, out, display)
+        run = open_cases(plan.base, out, display, what="a ladder")
         record.write()
         _climb(plan, run, record)
         titles = {out / rung.plan.name: rung.plan.shown for rung in plan.rungs}
@@ -107,57 +111,18 @@ def _check_weights(rungs: Sequence[Rung]) -> None:
                 describe_start(model, 2)
 
 
-def _opened(config: Config, out: Path, display: Display) -> Run:
-    """All cases, read once, and the folds of all rungs: made at the first start, obeyed after."""
-    folder = RunFolder(out)
-    accelerator = build_accelerator(config.system, config.train.precision)
-    if accelerator.num_processes > 1:
-        raise ConfigError(
-            "a ladder is climbed by one process",
-            why=f"{accelerator.num_processes} were started",
-            remedy="start a single one; or train each network by `volclass train` and compare",
-        )
-    cache = folder.cache(config)
-    manifest = build_manifest(config, cache, making_bar(display))
-    for line in manifest.notes():
-        display.line(line)
-    store = build_store(config, cache)
-    bar = display.bar("reading volumes", len(manifest.cases))
-    contents, refused = prepare(store, manifest.cases, config.system.workers, bar.advance)
-    check_refusals(refused, config.data.max_quarantine)
-    check_contents(manifest.cases, contents)
-    check_same_refusals(folder, {item.case_id for item in refused})
-    cases = {case.case_id: case for case in manifest.cases if case.case_id in contents}
-    folds = _folds(config, folder, list(cases.values()))
-    run = Run(config, folder, accelerator, store, cases, contents, folds, display)
-    doubtful = doubts(store, list(cases.values()))
-    for code, text in doubtful.items():
-        display.line(f"doubtful: {code} in {text}")
-    told = "; ".join(f"{code} in {text}" for code, text in doubtful.items())
-    write_start(run, refused, {"patients_assumed": manifest.patients_assumed, "doubtful": told})
-    return run
-
-
-def _folds(config: Config, folder: RunFolder, cases: Sequence[Case]) -> Folds:
-    made = make_folds(cases, config.cv, config.seed)
-    if not folder.folds.is_file():
-        return made
-    folds = read_folds(folder.folds)
-    check_folds(folds, cases)
-    return folds
-
-
 def _climb(plan: Ladder, run: Run, record: LadderRecord) -> None:
     bar = run.display.bar("rungs", len(plan.rungs))
     for number, rung in enumerate(plan.rungs, start=1):
         name, kind = rung.plan.name, rung.plan.kind
         place = f"rung {number} of {len(plan.rungs)}, {name}"
         folder = RunFolder(run.folder.path / name)
-        inputs = metadata_digest(run) if kind == "metadata" else None
+        inputs = _inputs(rung, run)
         if record.is_done(rung):
             lacking = _lacking(folder, run.folds)
             if lacking is None and not record.was_told(rung, inputs):
-                lacking = "the metadata of the cases are not those that it was told"
+                told = _TOLD.get(kind, "the covariates of the cases")
+                lacking = f"{told} are not those that it was told"
             if lacking is None:
                 run.display.line(f"{place}: finished before")
                 bar.skip(1)
@@ -173,6 +138,16 @@ def _climb(plan: Ladder, run: Run, record: LadderRecord) -> None:
         bar.advance(note=name)
 
 
+def _inputs(rung: Rung, run: Run) -> str | None:
+    """A hash of what a rung is told of the cases beside their labels and voxels."""
+    if rung.plan.reads_covariates:
+        return clinical_digest(replace(run, config=rung.config))
+    if rung.plan.kind == "ensemble":
+        parts = [run.folder.path / name / PREDICTIONS for name in rung.plan.of]
+        return sha256("".join(file_sha256(part) for part in parts).encode())
+    return metadata_digest(run) if rung.plan.kind == "metadata" else None
+
+
 def _one(rung: Rung, run: Run) -> None:
     make_folder(run.folder.path)
     ladder_folder = run.folder.path.parent
@@ -184,9 +159,12 @@ def _one(rung: Rung, run: Run) -> None:
             extract(rung.config, [], features, run.display, folds=run.folds)
             samples = rung.config.report.bootstrap
             probe(features, run.folder.path, run.display, run=ladder_folder, resamples=samples)
-        case "majority" | "metadata" | "histogram" as kind:
+        case "majority" | "metadata" | "histogram" | "shape" | "clinical" as kind:
             run = replace(run, store=build_store(run.config, run.cache))
             run_baseline(kind, run, rung.plan.shown, ladder_folder / _FINGERPRINTS)
+        case "ensemble":
+            parts = [ladder_folder / name for name in rung.plan.of]
+            run_ensemble(run.folder.path, parts, rung.plan.shown)
 
 
 def _train(rung: Rung, run: Run, whole: RunFolder) -> None:

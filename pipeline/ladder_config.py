@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from .config import PATH_KEYS, Config, Section
-from .config_file import find_config, load_config, parse_yaml
+from .config import Config, Section, is_path
+from .config_file import find_config, load_config, parse_yaml, validated
 from .errors import ConfigError, VolclassError
 
-RungKind = Literal["majority", "metadata", "histogram", "train", "probe"]
+RungKind = Literal[
+    "majority", "metadata", "histogram", "shape", "clinical", "train", "probe", "ensemble"
+]
 Settings = dict[str, JsonValue]
 
 #: Sections that a rung may change, by its kind; what else was set would silently do nothing.
@@ -28,6 +30,9 @@ _USED: dict[RungKind, tuple[str, ...]] = {
     "majority": (),
     "metadata": (),
     "histogram": ("preprocess",),
+    "shape": ("preprocess",),
+    "clinical": (),
+    "ensemble": (),
     "train": ("preprocess", "augment", "model", "train", "system", "report"),
     "probe": ("preprocess", "model", "train", "system", "report"),
 }
@@ -42,10 +47,15 @@ class RungConfig(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
     """Its folder within the ladder's."""
     kind: RungKind
-    """`majority`, `metadata` and `histogram` need no network; `train` trains the configured one;
-    `probe` puts simple classifiers on the features of that network as it starts."""
+    """`majority`, `metadata`, `histogram` and `shape` need no network, and `clinical` no image, but
+    `data.covariates` of the whole ladder; `train` trains the configured network; `probe` puts
+    simple classifiers on the features of that network as it starts."""
+    covariates: bool = False
+    """Whether a `train` rung reads the ladder's `data.covariates` beside the volume."""
     title: Annotated[str, Field(min_length=1)] | None = None
     """As the page calls it; by default its name."""
+    of: tuple[str, ...] = ()
+    """The earlier rungs whose probabilities an `ensemble` averages."""
     settings: Settings = Field(default_factory=dict, alias="set")
     """`section.key: value`, for this rung alone; not of `data` and `cv`, nor `seed`, nor the
     cache."""
@@ -54,6 +64,25 @@ class RungConfig(Section):
     def shown(self) -> str:
         """What the page calls it."""
         return self.title or self.name
+
+    @property
+    def reads_covariates(self) -> bool:
+        """Whether clinical variables take part."""
+        return self.covariates or self.kind == "clinical"
+
+    @model_validator(mode="after")
+    def _covariates_have_an_effect(self) -> RungConfig:
+        if self.covariates and self.kind not in ("train", "clinical"):
+            raise ValueError(f"covariates would do nothing in a {self.kind} rung")
+        return self
+
+    @model_validator(mode="after")
+    def _an_ensemble_has_parts(self) -> RungConfig:
+        if self.kind == "ensemble" and len(set(self.of)) < 2:
+            raise ValueError("an ensemble needs `of` with two or more earlier rungs")
+        if self.of and self.kind != "ensemble":
+            raise ValueError(f"`of` would do nothing in a {self.kind} rung")
+        return self
 
     @model_validator(mode="after")
     def _settings_are_its_own(self) -> RungConfig:
@@ -95,6 +124,10 @@ class LadderConfig(Section):
                     raise ValueError(f"set takes section.key: value, not {key!r}")
         # Some file systems know no difference between capital and small letters.
         names = [rung.name.casefold() for rung in self.rungs]
+        for place, rung in enumerate(self.rungs):
+            later = [name for name in rung.of if name not in [r.name for r in self.rungs[:place]]]
+            if later:
+                raise ValueError(f"{rung.name} averages {later[0]}, which is no earlier rung")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"several rungs are named {', '.join(twice)}")
@@ -136,13 +169,17 @@ def read_ladder(source: str, overrides: Sequence[str], note: Callable[[str], Non
             override would make it another network than it says; names the rung and the key.
     """
     path = find_config(source)
-    plan = _validated(parse_yaml(path), source)
+    plan = validated(
+        LadderConfig, parse_yaml(path), source, "configs/ladders/quick.yaml is an example"
+    )
     beside = path.parent / plan.config
     start = str(beside) if beside.is_file() else plan.config
     shared = list(_overrides(plan.settings, path.parent))
     base = load_config(start, [*shared, *overrides])
     _check_one_network_for_all(plan, overrides)
     rungs = tuple(_rung(rung, start, shared, overrides, path.parent, note) for rung in plan.rungs)
+    if base.data.covariates and not any(rung.reads_covariates for rung in plan.rungs):
+        note("data.covariates: no rung reads them; add a clinical rung, or covariates: true")
     return Ladder(base, rungs)
 
 
@@ -160,7 +197,15 @@ def _rung(
         note(f"{rung.name}: {text}")
 
     with in_rung(rung.name):
-        config = load_config(start, [*shared, *own, *overrides], note_of_rung)
+        # All rungs share the cases; which of them also read their covariates, each says itself.
+        unread = [] if rung.reads_covariates else ["data.covariates=[]"]
+        config = load_config(start, [*shared, *own, *overrides, *unread], note_of_rung)
+        if rung.reads_covariates and not config.data.covariates:
+            raise ConfigError(
+                "this rung reads covariates, and the ladder names none",
+                where="data.covariates",
+                remedy="set it for the whole ladder, e.g. set: {data.covariates: [age, sex]}",
+            )
         if any(re.match(r"model[.=]", text) for text in overrides):
             _check_own_network(rung, config, folder)
     return Rung(rung, config)
@@ -218,30 +263,9 @@ def in_rung(name: str) -> Iterator[None]:
 
 def _overrides(settings: Settings, folder: Path) -> Iterator[str]:
     """Settings as overrides; a path that stands in the file is relative to it."""
-    paths = {f"{section}.{key}" for section, key in PATH_KEYS}
     for key, value in settings.items():
-        if key in paths and isinstance(value, str):
+        section, _, name = key.partition(".")
+        if isinstance(value, str) and is_path(section, name, value):
             value = str((folder / value).resolve())
         # JSON is YAML, so the text means what the file said.
         yield f"{key}={json.dumps(value, ensure_ascii=False)}"
-
-
-def _validated(tree: Settings, source: str) -> LadderConfig:
-    try:
-        return LadderConfig.model_validate_json(json.dumps(tree, default=str))
-    except ValidationError as error:
-        problems = [_problem(cast("Mapping[str, object]", item)) for item in error.errors()]
-        raise ConfigError(
-            problems[0] if len(problems) == 1 else f"{len(problems)} settings are not valid",
-            where=source,
-            why=None if len(problems) == 1 else "".join(f"\n    - {text}" for text in problems),
-            remedy="configs/ladders/quick.yaml is an example",
-        ) from None
-
-
-def _problem(item: Mapping[str, object]) -> str:
-    key = ".".join(str(part) for part in cast("tuple[object, ...]", item["loc"]))
-    if item["type"] == "extra_forbidden":
-        return f"unknown key {key}"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{key}: {message}" if key else message

@@ -25,7 +25,10 @@ _FILE = "ladder.json"
 _DECIDING = {
     "majority": ("seed", "data", "cv"),
     "metadata": ("seed", "data", "cv"),
+    "clinical": ("seed", "data", "cv"),
     "histogram": ("seed", "data", "cv", "preprocess"),
+    "shape": ("seed", "data", "cv", "preprocess"),
+    "ensemble": ("seed", "data", "cv"),
 }
 
 
@@ -122,6 +125,8 @@ def _settings(rung: Rung, out: Path) -> dict[str, JsonValue]:
     tree = deciding_settings(rung.config, out / rung.plan.name)
     parts = _DECIDING.get(kind, tuple(tree))
     flat = {"kind": kind, **_flat({name: tree[name] for name in parts})}
+    if rung.plan.of:
+        flat["of"] = list(rung.plan.of)
     if "model" in parts and weights is not None:
         flat["model.weights"] = file_sha256(Path(weights))
     return dict(flat)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models2d.slices import SliceClassifier
-
 from .build import build_dataset, build_views
 from .config_file import load_config
 from .data.cases import Case
+from .data.covariates import check_covariates
 from .data.dataset import evaluation_batches
 from .data.volume import voxels_of
 from .errors import ConfigError, DataError
@@ -22,6 +21,7 @@ from .inputs import (
     is_override,
     models_that_saw,
     open_run,
+    trained_encoder,
     trained_folds,
     trained_network,
     with_volumes,
@@ -59,7 +59,7 @@ def predict_test_fold(run: Run, number: int) -> None:
     """Predicts a fold's test cases once, with the weights that validation chose."""
     cases = run.select(run.folds.folds[number].test)
     said = SliceAnswers(run, cases)
-    probabilities = _probabilities(run, number, cases, build_views(run.config), said)
+    answers = _answers(run, number, cases, build_views(run.config), said)
     if not run.accelerator.is_main_process:
         return
     make_folder(run.folder.pictures)
@@ -69,8 +69,11 @@ def predict_test_fold(run: Run, number: int) -> None:
         write_bytes(run.folder.pictures / picture_name(case.case_id), picture)
     rows = [
         _row(Predicted(case, row, number), run.folds.classes)
-        for case, row in zip(cases, probabilities, strict=True)
+        for case, row in zip(cases, answers.mean(axis=0), strict=True)
     ]
+    if len(answers) > 1:
+        single = _seed_rows(run, number, cases, answers)
+        write_table(run.folder.fold_seeds(number), list(single[0]), single)
     if slices := said.rows(number):
         write_table(run.folder.fold_slices(number), list(slices[0]), slices)
     write_table(run.folder.fold_predictions(number), list(rows[0]), rows)
@@ -91,21 +94,36 @@ def _row(predicted: Predicted, classes: Sequence[str]) -> dict[str, object]:
     }
 
 
-def _probabilities(
+def _seed_rows(
+    run: Run, number: int, cases: Sequence[Case], answers: NDArray[np.float64]
+) -> list[dict[str, object]]:
+    """What each network of a fold answers alone."""
+    return [
+        {
+            "seed": replica,
+            **_row(Predicted(case, row, number), run.folds.classes),
+        }
+        for replica, answer in enumerate(answers)
+        for case, row in zip(cases, answer, strict=True)
+    ]
+
+
+def _answers(
     run: Run,
     fold: int | None,
     cases: Sequence[Case],
     views: Sequence[View],
     said: SliceAnswers | None = None,
 ) -> NDArray[np.float64]:
-    """(cases, K): the mean over the networks of a fold, or over those of all cases.
+    """(networks, cases, K): of the networks of a fold, or of those of all cases.
 
     What a 2D network says of each slice goes into `said`.
     """
     config, classes = run.config, run.folds.classes
     # Labels play no part in a prediction; a new manifest may even have others.
-    unlabelled = [Case(case.case_id, case.patient_id, case.image) for case in cases]
-    dataset = build_dataset(config, unlabelled, run.contents, classes, run.store)
+    unlabelled = [replace(case, label=None) for case in cases]
+    encoder = trained_encoder(run, fold)
+    dataset = build_dataset(config, unlabelled, run.contents, classes, run.store, encoder=encoder)
     batches = evaluation_batches(dataset, config.train.batch_size, *run.loads)
     answers = []
     for member in run.members(fold):
@@ -113,9 +131,9 @@ def _probabilities(
         logits = predict_logits(network, batches, run.accelerator, len(cases), views)
         check_finite(logits, [case.case_id for case in cases])
         answers.append(softmax(logits))
-        if said is not None and isinstance(network, SliceClassifier):
-            said.add(network)
-    return np.asarray(np.mean(answers, axis=0))
+        if said is not None:
+            said.add(network, encoder)
+    return np.stack(answers)
 
 
 def predict(
@@ -140,7 +158,7 @@ def predict(
 
     Raises:
         ConfigError: No run, no trained fold in it, no refit, or an override that has no place here.
-        DataError: An input is missing or refused.
+        DataError: An input is missing or refused, or lacks the covariates that the run reads.
         StorageError: The output cannot be written.
     """
     check_writable(out.parent)
@@ -154,6 +172,8 @@ def predict(
     paths = [Path(text) for text in inputs if text not in overrides]
     rooted = any(text.startswith("data.root=") for text in overrides)
     cases = input_cases(paths, opened.config.data, rooted)
+    if opened.covariates is not None:
+        check_covariates(cases, opened.covariates.kinds)
     run = with_volumes(opened, cases)
     results = list(_predictions(run, trained, views, out_of_fold))
     if run.accelerator.is_main_process:
@@ -201,7 +221,7 @@ def _predictions(
     bar = run.display.bar("predicting", len(trained))
     by_fold: dict[int | None, NDArray[np.float64]] = {}
     for number in trained:
-        by_fold[number] = _probabilities(run, number, cases, views)
+        by_fold[number] = _answers(run, number, cases, views).mean(axis=0)
         bar.advance()
     for place, case in enumerate(cases):
         saw = seen_by.get(voxels_of(run.contents[case.case_id]), set()) & set(trained)

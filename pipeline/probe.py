@@ -14,6 +14,7 @@ from .evaluation.competitors import Card, Start, check_place, write_competitor
 from .evaluation.probe_parts import ProbePlan, make_plan, needs_companion
 from .evaluation.probe_results import ProbeEvaluation, run_probes
 from .feature_table import FeatureTable, read_features, training_path
+from .feature_table import Start as Origin
 from .progress import Display
 from .reports.probe_page import render_probe_page
 from .reports.probe_words import figure_text, stage_title, verdict
@@ -21,7 +22,12 @@ from .storage import check_writable, write_json, write_text
 
 _AGAIN = "extract the features again with `volclass features`"
 #: How a competitor says where its features come from.
-_STARTS: dict[str, Start] = {"run": "trained", "random": "random", "file": "file"}
+_STARTS: dict[Origin, Start] = {
+    "run": "trained",
+    "random": "random",
+    "timm": "pretrained",
+    "file": "file",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +107,7 @@ def _write_answers(out: Path, found: ProbeEvaluation) -> None:
         title=f"probe of {found.origin.network}",
         kind="probe",
         network=found.origin.network,
-        start=_STARTS.get(found.origin.start, "pretrained"),
+        start=_STARTS[found.origin.start],
         folds=found.origin.folds,
         notes=tuple(notes),
     )

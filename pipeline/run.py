@@ -12,9 +12,10 @@ from typing import cast
 from accelerate import Accelerator
 from pydantic import JsonValue
 
-from .config import Config
+from .config import NAMED_STARTS, Config
 from .config_file import config_tree
 from .data.cases import Case
+from .data.covariates_file import CovariateRecord
 from .data.dataset import ImageStore
 from .data.splits import Folds
 from .data.volumes import VolumeStore
@@ -33,8 +34,8 @@ _LIBRARIES = (
     "timm",
     "torchvision",
 )
-#: Sections that cannot change the result beyond rounding.
-_FREE_SECTIONS = ("system", "report")
+#: Sections that cannot change the result beyond rounding; `pretrain` is of other folders.
+_FREE_SECTIONS = ("system", "report", "pretrain")
 _FREE_KEYS = (
     ("data", "manifest"),
     ("data", "root"),
@@ -45,6 +46,8 @@ _FREE_KEYS = (
     # Where the file lies; what is in it, `Run.start` says.
     ("model", "weights"),
 )
+#: In the place of a pretraining's folder; what is in it, `Run.start` says.
+_PRETRAINED = "pretrained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,16 @@ class RunFolder:
         return self.path / "start.json"
 
     @property
+    def covariates(self) -> Path:
+        """Which clinical variables there are, and a hash of each case's values."""
+        return self.path / "covariates.json"
+
+    @property
+    def covariates_judged(self) -> Path:
+        """How well clinical variables tell the label without any image."""
+        return self.path / "covariates_judged.json"
+
+    @property
     def quarantine(self) -> Path:
         """Volumes that were left out."""
         return self.path / "quarantine.csv"
@@ -112,6 +125,10 @@ class RunFolder:
     def pictures(self) -> Path:
         """Pictures of cases as the network saw them."""
         return self.path / "cases"
+
+    def pretrained_encoder(self, member: Member) -> Path:
+        """What a pretraining kept of a network for others to start from."""
+        return self.member(member) / "encoder.safetensors"
 
     @property
     def report(self) -> Path:
@@ -134,9 +151,17 @@ class RunFolder:
         """Checkpoints of a network."""
         return self.member(member) / "checkpoints"
 
+    def encoder(self, fold: int | None) -> Path:
+        """How the networks of a fold, or those of all cases, read clinical variables."""
+        return self.member(Member(fold)) / "covariates.json"
+
     def fold_predictions(self, number: int) -> Path:
         """Predictions of a fold's test cases; written last, so it marks a finished fold."""
         return self.fold(number) / "predictions.csv"
+
+    def fold_seeds(self, number: int) -> Path:
+        """What each network of a fold says alone, where it has several."""
+        return self.fold(number) / "seeds.csv"
 
     def fold_slices(self, number: int) -> Path:
         """What each slice of a fold's test cases says, where a 2D network read them."""
@@ -163,6 +188,7 @@ class Run:
         display: Where progress is shown.
         slice_features: What a frozen 2D network makes of the volumes, once it is known.
         start: SHA-256 of the weights that training starts from; None for random ones.
+        covariates: What there is to know of the clinical variables; None where none is read.
     """
 
     config: Config
@@ -175,6 +201,7 @@ class Run:
     display: Display
     slice_features: ImageStore | None = None
     start: str | None = None
+    covariates: CovariateRecord | None = None
 
     def select(self, case_ids: tuple[str, ...]) -> list[Case]:
         """Cases by their ids, in that order."""
@@ -220,6 +247,9 @@ def deciding_settings(config: Config, folder: Path) -> dict[str, JsonValue]:
 def _deciding(tree: dict[str, JsonValue]) -> dict[str, JsonValue]:
     for section, key in _FREE_KEYS:
         cast("dict[str, JsonValue]", tree[section]).pop(key)
+    model = cast("dict[str, JsonValue]", tree["model"])
+    if model["init"] not in NAMED_STARTS:
+        model["init"] = _PRETRAINED
     return {name: part for name, part in tree.items() if name not in _FREE_SECTIONS}
 
 
@@ -229,6 +259,8 @@ def training_identity(run: Run) -> str:
     parts = {name: tree[name] for name in ("seed", "preprocess", "augment", "model", "train")}
     model = cast("dict[str, JsonValue]", parts["model"])
     model["weights"] = run.start
+    if run.covariates is not None:
+        parts["covariates"] = run.covariates.sha256
     return sha256(json.dumps([parts, run.folds.sha256], sort_keys=True).encode())
 
 

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import cast
 
+import numpy as np
 from pydantic import JsonValue
 
 from .config import Config
 from .config_file import config_text, load_config
+from .data.cases import Case
+from .data.covariate_table import judged
+from .data.covariates import describe_kinds
+from .data.covariates_file import (
+    CovariateRecord,
+    check_same_covariates,
+    covariate_record,
+    read_covariates,
+    write_covariates,
+)
 from .data.folds_file import read_folds, write_folds
 from .data.volumes import Refusal
 from .errors import ConfigError, DataError
+from .evaluation.baselines import Lesson
+from .evaluation.disguise import read_judged, write_judged
 from .run import Run, RunFolder, deciding_settings, environment
-from .storage import read_json, read_table, write_json, write_table, write_text
+from .storage import read_json, read_table, remove, write_json, write_table, write_text
 
 _REFUSAL_COLUMNS = ("case_id", "file", "code", "reason", "remedy")
 #: Facts of a session that say nothing about whether its numbers can be repeated.
@@ -37,7 +51,7 @@ def check_folder(config: Config, folder: RunFolder, *, resume: bool, fold: int |
                 remedy="leave out --resume, or check --out",
             )
         return
-    if not any(folder.path.glob("fold_*/checkpoints")):
+    if not any(folder.path.glob("*/checkpoints")):
         # The run was stopped before it trained anything: nothing can be lost or mixed.
         return
     _check_same_settings(config, folder)
@@ -106,9 +120,71 @@ def _check_same_volumes(run: Run) -> None:
     if changed:
         raise DataError(
             f"{len(changed)} volumes are not those that this run began with",
-            why=f"their voxels differ: {', '.join(changed[:5])}",
+            why=f"their voxels, geometry or masks differ: {', '.join(changed[:5])}",
             remedy="restore the files, or start a new run with another --out",
         )
+
+
+def with_covariates(run: Run) -> Run:
+    """The run with what there is to know of its clinical variables, noted on disk.
+
+    Args:
+        run: With its usable cases and its folds; may read no such variable.
+
+    Raises:
+        DataError: A column has no known cell, or the values are not those that the run began with.
+        StorageError: The note of an earlier session is damaged, or none can be written.
+    """
+    names, folder = run.config.data.covariates, run.folder
+    if not names:
+        return run
+    cases = run.select(tuple(sorted(run.folds.cases)))
+    record = covariate_record(cases, names)
+    for line in describe_kinds(cases, record.kinds):
+        run.display.line(line)
+    # Without folds the run has not begun, and what a killed start left means nothing.
+    if folder.covariates.is_file() and folder.folds.is_file():
+        check_same_covariates(read_covariates(folder.covariates), record)
+    run.accelerator.wait_for_everyone()
+    if run.accelerator.is_main_process:
+        if not folder.folds.is_file() or not _holds(folder.covariates, record):
+            remove(folder.covariates_judged)
+        write_covariates(folder.covariates, record)
+    return replace(run, covariates=record)
+
+
+def _holds(path: Path, record: CovariateRecord) -> bool:
+    return path.is_file() and read_covariates(path) == record
+
+
+def note_disguise(run: Run) -> None:
+    """Judges how well the clinical variables tell the label alone, and warns of a disguise.
+
+    On all cases that teach or choose in some fold. It is done once: neither values nor labels of a
+    run that has begun can change.
+
+    Raises:
+        StorageError: The file of an earlier session is damaged, or none can be written.
+    """
+    if run.covariates is None:
+        return
+    path = run.folder.covariates_judged
+    if not path.is_file():
+        taught = {name for fold in run.folds.folds for name in (*fold.train, *fold.validation)}
+        cases = run.select(tuple(sorted(taught)))
+        lesson, seed = _lesson(run, cases), run.config.seed
+        write_judged(path, judged(cases, run.covariates.kinds, lesson, seed))
+    for warning in read_judged(path).warnings():
+        run.display.line(f"warning: {warning}")
+
+
+def _lesson(run: Run, cases: Sequence[Case]) -> Lesson:
+    classes = run.folds.classes
+    return Lesson(
+        np.array([classes.index(case.label or "") for case in cases], dtype=np.int64),
+        np.array([case.patient_id for case in cases], dtype=np.str_),
+        len(classes),
+    )
 
 
 def earlier_refusals(folder: RunFolder) -> set[str]:

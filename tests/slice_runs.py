@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -26,14 +25,7 @@ Weigh = Callable[[int, np.random.Generator], FloatArray]
 
 
 def made_by(name: str) -> ModuleType:
-    path = Path(__file__).with_name(f"test_pipeline_reports_{name}.py")
-    spec = importlib.util.spec_from_file_location(f"made_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"test_pipeline_reports_{name}")
 
 
 def peaked(count: int, rng: np.random.Generator) -> FloatArray:

@@ -46,6 +46,8 @@ def quick(words: list[str]) -> list[str]:
         return words
     if words[1] == "ladders/quick":
         return [*words, *QUICK, "preprocess.size=[16,16,8]", "report.bootstrap=100"]
+    if words[1] == "tuning/mr_patches":
+        return [*words, *QUICK, SMALL["poolformer"], "preprocess.size=[16,16,8]"]
     if "model.name=resnet18" in words:
         return [*words, *QUICK, SMALL["slices"]]
     kind = "resnet" if any("resnet" in word for word in words) else "poolformer"
@@ -89,10 +91,10 @@ def test_every_command_of_the_guide_runs(workplace: Path) -> None:
         done = CliRunner().invoke(app, [verb, *quick(words)])
         assert done.exit_code == 0, f"{command}\n{done.output}"
     verbs = {"init", "train", "split", "models", "predict", "features", "probe"}
-    assert seen == verbs | {"report", "ladder"}
+    assert seen == verbs | {"report", "ladder", "tune", "pretrain"}
     for name in ("predictions.csv", "predictions_refit.csv", "again.csv"):
         assert len(read_table(workplace / name)) == 16
-    pages = ("runs/first/report", "runs/resnet/report", "runs/slices/report")
+    pages = ("runs/first/report", "runs/resnet/report", "runs/slices/report", "runs/tuned/report")
     for name in (*pages, "runs/first_probe", "runs/compare", "runs/ladder"):
         assert (workplace / name / "index.html").is_file()
     (block,) = blocks("python")

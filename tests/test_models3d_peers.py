@@ -120,8 +120,9 @@ def test_smallest_volume_trains_and_nothing_smaller_would(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_deep_supervision_reaches_every_parameter(name: str) -> None:
-    supervised = DeepSupervision(small(name), [1, 2, 3, 4], num_classes=CLASSES)
-    x = batch(supervised.model)
+    model = small(name)
+    supervised = DeepSupervision(model, [1, 2, 3, 4], num_classes=CLASSES)
+    x = batch(model)
     stages, auxiliary, logits = supervised(x)
     assert all(out.shape == (2, CLASSES) for out in (*auxiliary.values(), logits))
     torch.autograd.backward(torch.stack([*auxiliary.values(), logits]).square().sum())

@@ -149,6 +149,24 @@ def test_stage_shapes_of_the_published_network() -> None:
     ]
 
 
+def test_nano_has_the_proportions_of_the_trial() -> None:
+    model = create_model("poolformer3d_n").eval()
+    *stages, _ = model(torch.randn(1, 1, 28, 28, 28))
+    assert [tuple(s.shape[1:]) for s in stages] == [(24, *[14] * 3), (48, *[7] * 3), (96, *[4] * 3)]
+    assert sum(p.numel() for p in model.parameters()) == 255_842
+    assert not any(isinstance(m, LayerScale | nn.GroupNorm) for m in model.modules())
+    state = model.state_dict()
+    assert "head.norm.running_mean" in state
+    assert state["stages.1.blocks.0.mlp.fc1.weight"].shape[:2] == (96, 48)
+
+
+def test_an_option_replaces_what_the_size_says() -> None:
+    model = create_model("poolformer3d_n", norm="group", mlp_ratio=4, layer_scale=0.1)
+    assert any(isinstance(m, LayerScale) for m in model.modules())
+    assert not model.has_batch_norm
+    assert model.state_dict()["stages.0.blocks.0.mlp.fc1.weight"].shape[0] == 96
+
+
 extents = st.tuples(*[st.integers(1, 9)] * 3)
 windows = st.tuples(*[st.sampled_from([1, 3, 5, 7])] * 3)
 

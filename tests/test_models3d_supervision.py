@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models3d import DeepSupervision, PoolFormer3d
+from models3d import DeepSupervision, FusedClassifier, PoolFormer3d
 
 
 def network() -> PoolFormer3d:
@@ -84,3 +84,16 @@ def test_exports_and_builds_on_meta() -> None:
 def test_refuses_impossible_heads(stages: list[int], classes: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DeepSupervision(network(), stages, classes)
+
+
+def test_covariates_reach_a_fused_classifier_and_no_other_network() -> None:
+    torch.manual_seed(0)
+    inner = PoolFormer3d((1, 1), (4, 6), num_classes=0, stem_kernel=3, stem_stride=2)
+    fused = FusedClassifier(inner, 3, covariates=2)
+    supervised = DeepSupervision(fused, [1], num_classes=3)
+    x, covariates = torch.randn(2, 1, 8, 8, 8), torch.randn(2, 2)
+    stages, auxiliary, logits = supervised(x, covariates)
+    torch.testing.assert_close((*stages, logits), fused(x, covariates), rtol=0, atol=0)
+    assert auxiliary[1].shape == (2, 3)
+    with pytest.raises(ValueError, match="the network reads none: build a FusedClassifier"):
+        DeepSupervision(network(), [1], num_classes=3)(torch.randn(2, 1, 16, 16, 16), covariates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pipeline import baselines
 from pipeline.baselines import BaselineKind, run_baseline
 from pipeline.build import build_accelerator, build_manifest, build_store
 from pipeline.config import Config
-from pipeline.data import fingerprint
+from pipeline.data import fingerprint, shape
 from pipeline.data.cases import Case
 from pipeline.data.fingerprint import Extent, extent
 from pipeline.data.splits import make_folds
@@ -37,6 +38,7 @@ PATIENTS = 16
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough for what is tested, and quick."""
     monkeypatch.setattr(tables, "_TREES", 20)
+    monkeypatch.setattr(tables, "_RANDOM_TREES", 20)
 
 
 def shuffled(generator: np.random.Generator) -> Voxels:
@@ -52,12 +54,13 @@ def write(
     voxels: Callable[[int, np.random.Generator], Voxels] = lambda _, generator: shuffled(generator),
     ending: Callable[[int], str] = lambda _: ".nii.gz",
     site: Callable[[int], str] = lambda _: "",
+    classes: Callable[[int], int] = lambda patient: patient % 2,
 ) -> Path:
-    """Two scans a patient; every argument is a function of the class, 0 or 1."""
+    """Two scans a patient; what a class looks like is a function of it, 0 or 1."""
     rows = [["image", "label", "patient_id", "site"]]
     folder.mkdir()
     for patient in range(PATIENTS):
-        label = patient % 2
+        label = classes(patient)
         for scan in range(2):
             values = voxels(label, np.random.default_rng([patient, scan]))
             name = f"p{patient:02d}_{scan}{ending(label)}"
@@ -123,7 +126,7 @@ def test_spacing_that_goes_with_the_label_is_a_shortcut(answered: Answered, tmp_
     assert value(found) > 0.99
 
 
-@pytest.mark.parametrize("kind", ["metadata", "histogram"])
+@pytest.mark.parametrize("kind", ["metadata", "histogram", "shape"])
 def test_without_a_signal_chance_is_in_the_interval(
     kind: BaselineKind, answered: Answered, tmp_path: Path
 ) -> None:
@@ -167,6 +170,61 @@ def test_grey_values_tell_what_metadata_cannot(answered: Answered, tmp_path: Pat
     assert low is None or low <= 0.5
 
 
+def thin_or_thick(label: int, generator: np.random.Generator) -> Voxels:
+    """As many bright voxels for both classes, in three loose plates or in one block, anywhere."""
+    values = np.zeros((6, 6, 6), dtype=np.float32)
+    values[[1, 2, 3] if label else [0, 2, 4], 1:5, 1:4] = 1.0
+    return np.roll(values, int(generator.integers(0, 2)), axis=(0, 1, 2))
+
+
+def test_shape_tells_what_grey_values_cannot(answered: Answered, tmp_path: Path) -> None:
+    manifest = write(tmp_path / "data", voxels=thin_or_thick)
+    _, found = answered("shape", manifest)
+    assert value(found) > 0.99
+    assert "logistic regression in 2 of 2 folds" in found.card.notes
+    assert value(answered("histogram", manifest)[1]) == 0.5
+
+
+def test_shapes_are_measured_in_mm(answered: Answered, tmp_path: Path) -> None:
+    manifest = write(tmp_path / "data", spacing=lambda label: 1.0 + label)
+    assert value(answered("shape", manifest)[1]) > 0.99
+
+
+def test_shapes_are_kept_by_preprocessing_and_by_what_is_measured(
+    answered: Answered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write(tmp_path / "data", voxels=thin_or_thick)
+    answered("shape", manifest)
+    folder = tmp_path / "fingerprints"
+    assert len(list(folder.glob("shape-*.json"))) == 1
+    monkeypatch.setattr(shape, "SHAPE_VERSION", -1)
+    answered("shape", manifest)
+    monkeypatch.setattr(baselines, "preprocessing_key", lambda _: "another")
+    answered("shape", manifest)
+    assert len(list(folder.glob("shape-*.json"))) == 3
+
+
+@pytest.mark.parametrize("end", [[], ["no number"], ["nan"]])
+def test_damaged_shapes_are_refused(end: list[str], answered: Answered, tmp_path: Path) -> None:
+    manifest = write(tmp_path / "data", voxels=thin_or_thick)
+    answered("shape", manifest)
+    (file,) = (tmp_path / "fingerprints").glob("shape-*.json")
+    known = json.loads(file.read_text())
+    known[min(known)][-1:] = end
+    file.write_text(json.dumps(known))
+    with pytest.raises(StorageError, match=r"shape-.*\.json"):
+        answered("shape", manifest)
+
+
+def test_a_rare_class_stays_rare_in_the_answers_to_shapes(
+    answered: Answered, tmp_path: Path
+) -> None:
+    manifest = write(tmp_path / "data", classes=lambda patient: int(patient % 4 == 0))
+    _, found = answered("shape", manifest)
+    assert found.scored.probabilities[:, 1].mean() < 0.4
+    assert "probabilities at the classes' shares" in found.card.notes
+
+
 def test_the_majority_knows_the_shares_of_the_training_part_only(
     answered: Answered, tmp_path: Path
 ) -> None:
@@ -187,7 +245,7 @@ def test_every_case_is_answered_by_its_own_fold(answered: Answered, tmp_path: Pa
     assert found.scored.classes == run.folds.classes
 
 
-@pytest.mark.parametrize("kind", ["metadata", "histogram"])
+@pytest.mark.parametrize("kind", ["metadata", "histogram", "shape"])
 def test_volumes_are_read_once_and_give_the_same_bytes(
     kind: BaselineKind, answered: Answered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +258,7 @@ def test_volumes_are_read_once_and_give_the_same_bytes(
 
     monkeypatch.setattr(fingerprint, "read_volume", refuse)
     monkeypatch.setattr(baselines, "grey_values", refuse)
+    monkeypatch.setattr(baselines, "shape_values", refuse)
     answered(kind, manifest)
     assert (tmp_path / kind / "predictions.csv").read_bytes() == first
 

@@ -23,6 +23,7 @@ from pipeline.evaluation.cases import FloatArray, IntArray
 from pipeline.evaluation.metrics import validation_auroc
 
 BOTH: tuple[Learner, ...] = ("logistic_regression", "random_forest")
+ALL: tuple[Learner, ...] = (*BOTH, "extra_trees")
 CASES, TEST = 120, 40
 
 
@@ -30,6 +31,7 @@ CASES, TEST = 120, 40
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough for what is tested, and quick."""
     monkeypatch.setattr(baselines, "_TREES", 20)
+    monkeypatch.setattr(baselines, "_RANDOM_TREES", 20)
 
 
 def make_lesson(classes: int = 2) -> Lesson:
@@ -77,14 +79,16 @@ def test_a_linear_signal_is_found_by_the_simpler_learner(classes: int) -> None:
     assert table_answer(strong, lesson, make_fold(), BOTH, 0).learner == "logistic_regression"
 
 
-def test_a_signal_between_two_others_is_found_by_the_forest() -> None:
+@pytest.mark.parametrize("forest", ["random_forest", "extra_trees"])
+def test_a_signal_between_two_others_is_found_by_a_forest(forest: Learner) -> None:
     lesson = make_lesson()
+    learners: tuple[Learner, ...] = ("logistic_regression", forest)
     numbers = noise(1)
     # One class has a value in the middle, the other one on both sides of it.
     numbers[:, 0] = np.where(lesson.labels == 1, 0.0, np.sign(numbers[:, 0])) + 0.1 * numbers[:, 0]
     table = CaseTable(numbers, {})
-    assert table_answer(table, lesson, make_fold(), BOTH, 0).learner == "random_forest"
-    assert area(table, lesson) > 0.95
+    assert table_answer(table, lesson, make_fold(), learners, 0).learner == forest
+    assert area(table, lesson, learners) > 0.95
     assert area(table, lesson, ("logistic_regression",)) < 0.8
 
 
@@ -111,7 +115,7 @@ def test_columns_that_never_vary_tell_nothing() -> None:
         assert area(table, make_lesson()) == 0.5
 
 
-@pytest.mark.parametrize("learner", BOTH)
+@pytest.mark.parametrize("learner", ALL)
 def test_nothing_is_learnt_from_test_rows_or_their_labels(learner: Learner) -> None:
     lesson, fold = make_lesson(), make_fold()
     numbers = noise()
@@ -137,10 +141,46 @@ def test_the_choice_of_the_learner_sees_training_rows_only() -> None:
     assert other.learner == plain.learner
 
 
-def test_equal_rows_give_equal_bits() -> None:
+@pytest.mark.parametrize("learner", ALL)
+def test_equal_rows_give_equal_bits(learner: Learner) -> None:
     table = CaseTable(noise(), {})
-    first, second = (table_answer(table, make_lesson(), make_fold(), BOTH, 3) for _ in range(2))
+    first, second = (
+        table_answer(table, make_lesson(), make_fold(), (learner,), 3) for _ in range(2)
+    )
     assert first.probabilities.tobytes() == second.probabilities.tobytes()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("learner", ALL)
+def test_a_rare_class_is_as_probable_as_it_is_rare(learner: Learner, classes: int) -> None:
+    lesson, fold = make_lesson(classes), make_fold()
+    # One in eight of the training rows of class 0 is left; nothing tells the classes apart.
+    common = lesson.labels[fold.training] != 0
+    fold = replace(fold, training=fold.training[common | (np.arange(CASES - TEST) % 8 == 0)])
+    share = float((lesson.labels[fold.training] == 0).mean())
+    table = CaseTable(np.full((CASES, 3), 7.0), {})
+    even = table_answer(table, lesson, fold, (learner,), 0)
+    real = table_answer(table, lesson, fold, (learner,), 0, at_shares=True)
+    # Trees that drew no row of a rare class at all keep a forest from the exact shares.
+    assert even.probabilities[:, 0] == pytest.approx(np.full(TEST, 1 / classes), abs=0.15)
+    assert real.probabilities[:, 0] == pytest.approx(np.full(TEST, share), abs=0.06)
+    assert real.probabilities.sum(axis=1) == pytest.approx(np.ones(TEST))
+
+
+def test_bringing_answers_to_the_shares_keeps_the_order_of_two_classes() -> None:
+    lesson, fold = make_lesson(), make_fold()
+    rare = (lesson.labels[fold.training] == 1) & (np.arange(CASES - TEST) % 5 != 0)
+    fold = replace(fold, training=fold.training[~rare])
+    numbers = noise()
+    numbers[:, 0] += lesson.labels
+    both = [
+        table_answer(CaseTable(numbers, {}), lesson, fold, BOTH, 0, at_shares=at_shares)
+        for at_shares in (False, True)
+    ]
+    even, real = (answer.probabilities[:, 1] for answer in both)
+    assert np.argsort(even, kind="stable").tolist() == np.argsort(real, kind="stable").tolist()
+    assert real.mean() < even.mean()
+    assert both[0].learner == both[1].learner
 
 
 def test_without_inner_folds_the_first_learner_is_taken() -> None:

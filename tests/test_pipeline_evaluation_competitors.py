@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -25,14 +24,7 @@ from pipeline.evaluation.same_cases import aligned
 
 
 def _tests(name: str) -> ModuleType:
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"made_by_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(name)
 
 
 def competitors(strengths: Sequence[float], classes: int = 2) -> dict[str, Competitor]:

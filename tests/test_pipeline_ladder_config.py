@@ -26,6 +26,7 @@ def ladder_of(*names: str) -> dict[str, object]:
 
 
 TWO = ladder_of("majority", "other")
+TWO_RUNG = {"name": "two", "kind": "majority"}
 MISTAKES: list[tuple[object, str]] = [
     ([], "a config is a mapping"),
     ({"rungs": TWO["rungs"]}, "config: Field required"),
@@ -48,7 +49,11 @@ RUNG_MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"set": {"train.epoch": 3}}, "rung one"),
     ({"kind": "majority", "set": {"train.epochs": 3}}, "would do nothing in a majority rung"),
     ({"kind": "histogram", "set": {"train.epochs": 3}}, "sections that count: preprocess"),
+    ({"kind": "shape", "set": {"model.name": "resnet18"}}, "would do nothing in a shape rung"),
     ({"kind": "probe", "set": {"augment.flip": 0.1}}, "would do nothing in a probe rung"),
+    ({"kind": "ensemble", "of": ["two"]}, "two or more earlier rungs"),
+    ({"kind": "ensemble", "of": ["two", "three"]}, "averages two, which is no earlier rung"),
+    ({"of": ["two", "three"]}, "`of` would do nothing"),
 ]
 
 
@@ -137,6 +142,14 @@ def test_settings_follow_each_other(tmp_path: Path) -> None:
     assert found.base.train.clip == 4.0
 
 
+def test_a_shape_rung_may_have_a_preprocessing_of_its_own(tmp_path: Path) -> None:
+    shape = {"name": "one", "kind": "shape", "set": {"preprocess.size": [9, 9, 9]}}
+    source = written(tmp_path, {"config": "base", "rungs": [shape, TWO_RUNG]})
+    first, second = read_ladder(source, (), lambda _: None).rungs
+    assert first.plan.kind == "shape"
+    assert first.config.preprocess.size == (9, 9, 9) != second.config.preprocess.size
+
+
 def test_numbers_and_paths_mean_what_the_file_says(tmp_path: Path) -> None:
     text = """
 config: volumes/mr_patches
@@ -156,13 +169,23 @@ rungs:
     assert notes[0].startswith("other: model.name is monai_resnet10: left out")
 
 
+@pytest.mark.parametrize("name", ["medmnist3d", "medmnist3d_64"])
+def test_the_ladders_of_the_benchmark_are_valid(name: str) -> None:
+    found = read_ladder(f"ladders/{name}", ["data.name=adrenalmnist3d"], lambda _: None)
+    assert "nano" in [rung.plan.name for rung in found.rungs]
+    for rung in found.rungs:
+        if rung.plan.kind == "train":
+            assert rung.config.train.seeds == 5
+            check_network(rung.config)
+
+
 @pytest.mark.parametrize("name", ["quick", "full"])
 def test_shipped_ladders_are_valid(name: str, tmp_path: Path) -> None:
     assert (shipped_configs() / "ladders" / f"{name}.yaml").is_file()
     overrides = [f"data.manifest={tmp_path / 'cases.csv'}"]
     found = read_ladder(f"ladders/{name}", overrides, lambda _: None)
     kinds = [rung.plan.kind for rung in found.rungs]
-    assert kinds[:3] == ["majority", "metadata", "histogram"]
+    assert kinds[:4] == ["majority", "metadata", "histogram", "shape"]
     assert {"train", "probe"} <= set(kinds)
     for rung in found.rungs:
         if rung.plan.kind in ("train", "probe"):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +17,7 @@ from pipeline.progress import Silent
 
 Change = Callable[[FeatureTable], FeatureTable]
 
-_PATH = Path(__file__).with_name("test_pipeline_probe.py")
-_SPEC = importlib.util.spec_from_file_location("made_features", _PATH)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-made = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = made
-_SPEC.loader.exec_module(made)
+made = importlib.import_module("test_pipeline_probe")
 
 
 def make_table() -> FeatureTable:

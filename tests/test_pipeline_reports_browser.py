@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import html
-import importlib.util
+import importlib
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -40,14 +39,7 @@ onload = () => {
 
 
 def _maker() -> ModuleType:
-    path = Path(__file__).with_name("test_pipeline_reports_page.py")
-    spec = importlib.util.spec_from_file_location("made_runs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("test_pipeline_reports_page")
 
 
 def _browser() -> str:

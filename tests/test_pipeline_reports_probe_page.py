@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-import importlib.util
+import importlib
 import re
 import subprocess
 import sys
@@ -194,13 +194,7 @@ def test_the_page_needs_no_torch() -> None:
 
 
 def _browsing() -> ModuleType:
-    path = Path(__file__).with_name("test_pipeline_reports_browser.py")
-    spec = importlib.util.spec_from_file_location("browsing", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("test_pipeline_reports_browser")
 
 
 def test_nothing_is_wider_than_a_laptop_or_a_phone(tmp_path: Path) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -15,14 +14,7 @@ from pipeline.storage import read_table, write_table
 
 
 def _maker() -> ModuleType:
-    path = Path(__file__).with_name("test_pipeline_reports_page.py")
-    spec = importlib.util.spec_from_file_location("made_runs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("test_pipeline_reports_page")
 
 
 @pytest.fixture

@@ -450,3 +450,23 @@ def test_weights_of_a_2d_poolformer_start_a_3d_one(tmp_path: Path) -> None:
     assert not kernel[..., 0].any()
     with pytest.raises(ConfigError, match="do not fit grey values of intensity zscore"):
         check_network(load_config("base", words))
+
+
+def test_published_2d_weights_start_a_3d_poolformer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flat = models2d.create_model("poolformer_s12", 3, 10).network.state_dict()
+    asked = []
+
+    def published(name: str) -> dict[str, torch.Tensor]:
+        asked.append(name)
+        return dict(flat)
+
+    monkeypatch.setattr(models2d, "published_tensors", published)
+    words = ["model.name=poolformer3d_s12", "model.init=timm", "model.inflate.axis=x"]
+    network = build_network(load_config("base", words).model, 2)
+    assert asked == ["poolformer_s12"]
+    kernel = network.state_dict()["stages.1.downsample.conv.weight"]
+    assert torch.equal(kernel[:, :, 1], flat["stages.1.downsample.conv.weight"])
+    with pytest.raises(ConfigError, match="no published 2D weights for poolformer3d_t"):
+        build_network(load_config("base", ["model.init=timm"]).model, 2)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from ..markdown import put_part
 from ..progress import Display
-from ..storage import make_folder, write_text
 from .epochs import frozen_epochs
 from .extraction import CASES, NETWORKS, SIDE, extraction, write_volumes
 from .ratio import ROUNDS, Ratio
@@ -35,46 +35,40 @@ def bench(out: Path, display: Display) -> list[Ratio]:
         frozen = frozen_epochs(folder, bar.advance)
         images = write_volumes(folder / "images")
         extracted = [extraction(network, images, folder, bar.advance) for network in NETWORKS]
-    make_folder(out.parent)
-    write_text(out, _page(extracted, frozen))
+    put_part(out, "Speed", _lines(extracted, frozen))
     return [*extracted, frozen]
 
 
-def _page(extracted: Sequence[Ratio], frozen: Ratio) -> str:
-    return "\n".join(
-        [
-            "# Benchmarks",
-            "",
-            "Written by `make bench`. Every figure is a ratio of two things measured in turns in",
-            "one process; absolute times are left out, since they tell of the machine. Median and",
-            f"range of {ROUNDS} rounds.",
-            "",
-            f"Machine: {platform.machine()}, {torch.get_num_threads()} threads, without a GPU;"
-            f" torch {torch.__version__.split('+')[0]}.",
-            "",
-            "## Feature extraction against bare forward passes",
-            "",
-            f"`volclass features` on {CASES} cached volumes of {SIDE}^3 voxels, from the first",
-            "check of the files to the finished Parquet file with mean, maximum and standard",
-            "deviation of every stage; against a bare forward pass of the same network on the",
-            "same batch, in turns batch by batch.",
-            "",
-            "| network | throughput, part of the bare forward pass | range |",
-            "|---|---|---|",
-            *map(_row, extracted),
-            "",
-            "## Epochs on frozen slice features against epochs end to end",
-            "",
-            "A fold of `configs/slices/resnet18_attention.yaml` on generated phantoms, with and",
-            "without `model.slices.frozen=true`: whole epochs but the first, with validation and",
-            "checkpoints.",
-            "",
-            "| network | frozen epochs in the time of one end to end | range |",
-            "|---|---|---|",
-            _row(frozen),
-            "",
-        ]
-    )
+def _lines(extracted: Sequence[Ratio], frozen: Ratio) -> list[str]:
+    return [
+        "Written by `make bench`. Every figure is a ratio of two things measured in turns in",
+        "one process; absolute times are left out, since they tell of the machine. Median and",
+        f"range of {ROUNDS} rounds.",
+        "",
+        f"Machine: {platform.machine()}, {torch.get_num_threads()} threads, without a GPU;"
+        f" torch {torch.__version__.split('+')[0]}.",
+        "",
+        "### Feature extraction against bare forward passes",
+        "",
+        f"`volclass features` on {CASES} cached volumes of {SIDE}^3 voxels, from the first",
+        "check of the files to the finished Parquet file with mean, maximum and standard",
+        "deviation of every stage; against a bare forward pass of the same network on the",
+        "same batch, in turns batch by batch.",
+        "",
+        "| network | throughput, part of the bare forward pass | range |",
+        "|---|---|---|",
+        *map(_row, extracted),
+        "",
+        "### Epochs on frozen slice features against epochs end to end",
+        "",
+        "A fold of `configs/slices/resnet18_attention.yaml` on generated phantoms, with and",
+        "without `model.slices.frozen=true`: whole epochs but the first, with validation and",
+        "checkpoints.",
+        "",
+        "| network | frozen epochs in the time of one end to end | range |",
+        "|---|---|---|",
+        _row(frozen),
+    ]
 
 
 def _row(item: Ratio) -> str:

@@ -1,9 +1,11 @@
 """The one place where configuration becomes objects."""
 
+from .freezing import check_freezing
 from .machine import build_accelerator
 from .network import (
     IN_CHANNELS,
     Network,
+    body_of,
     build_network,
     build_supervised,
     check_network,
@@ -11,25 +13,38 @@ from .network import (
     describe_start,
     is_supervised,
 )
-from .training import build_optimizer, build_order, build_schedule, build_task, build_views
-from .volumes import build_dataset, build_manifest, build_store
+from .training import (
+    build_optimizer,
+    build_order,
+    build_pretraining,
+    build_schedule,
+    build_task,
+    build_views,
+    check_pretraining_network,
+)
+from .volumes import build_dataset, build_manifest, build_store, build_unlabelled
 from .weights import start_sha256, start_weights
 
 __all__ = [
     "IN_CHANNELS",
     "Network",
+    "body_of",
     "build_accelerator",
     "build_dataset",
     "build_manifest",
     "build_network",
     "build_optimizer",
     "build_order",
+    "build_pretraining",
     "build_schedule",
     "build_store",
     "build_supervised",
     "build_task",
+    "build_unlabelled",
     "build_views",
+    "check_freezing",
     "check_network",
+    "check_pretraining_network",
     "describe_models",
     "describe_start",
     "is_supervised",

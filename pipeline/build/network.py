@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -14,18 +14,23 @@ from torch import nn
 import models2d
 from models2d.pyramid import PyramidLevels
 from models2d.slices import SliceClassifier
-from models3d import DeepSupervision, create_model, list_models
+from models3d import DeepSupervision, FusedClassifier, MultiStage, create_model, list_models
 from models3d.contract import VolumeModel
 
-from ..config import Config, InflateConfig, ModelConfig, SlicesConfig
+from ..config import Config, HeadConfig, InflateConfig, ModelConfig, SlicesConfig
 from ..errors import ConfigError
 from ..seeds import derived_seed
-from .weights import StartedWeights, own_names, start_weights
+from .weights import own_names, start_weights
 
 IN_CHANNELS = 1
+_OF_VOLUME_NETWORKS = {
+    *("mixer", "stem_kernel", "stem_stride", "stem_kind", "stem_windows", "strides"),
+}
 
-#: Both keep one contract; the model packages know nothing of each other.
-Network: TypeAlias = VolumeModel | SliceClassifier
+#: All keep one contract; the model packages know nothing of each other.
+Network: TypeAlias = VolumeModel | SliceClassifier | FusedClassifier
+#: What stands before a head of the configuration.
+Body: TypeAlias = VolumeModel | SliceClassifier
 
 
 def is_slice_network(name: str) -> bool:
@@ -38,7 +43,7 @@ def is_normalised(config: ModelConfig) -> bool:
 
     So do published weights and files of other authors; of a run's own file, what it was.
     """
-    if config.any_intensity or (config.init == "random" and config.weights is None):
+    if config.any_intensity or config.starts_random or config.pretrained_run is not None:
         return False
     own = own_names(Path(config.weights)) if config.weights is not None else frozenset()
     if own:
@@ -53,6 +58,7 @@ def build_network(
     start: bool = True,
     seed: int = 0,
     normalised: bool | None = None,
+    covariates: int = 0,
 ) -> Network:
     """The plain network, weights drawn from torch's random state or as the configuration says.
 
@@ -62,15 +68,16 @@ def build_network(
         start: Whether to load the weights that it starts from; not where others follow anyway.
         seed: Of the run; what is frozen at random is the same in all its folds.
         normalised: Whether a 2D network normalises its input; None asks the configuration.
+        covariates: Numbers that the head reads beside the volume.
 
     Raises:
         ConfigError: The name or an option is not known to the network, or weights do not fit.
         StorageError: The weights cannot be read.
     """
-    network = _plain_network(config, num_classes, seed, normalised)
+    body = _body(config, num_classes, covariates, seed, normalised)
     if start:
-        start_weights(network, config)
-    return network
+        start_weights(body, config)
+    return _with_head(body, config, num_classes, covariates)
 
 
 def describe_start(config: ModelConfig, num_classes: int) -> list[str]:
@@ -80,17 +87,27 @@ def describe_start(config: ModelConfig, num_classes: int) -> list[str]:
         ConfigError: They do not fit, or cannot be had.
         StorageError: The file cannot be read.
     """
-    if config.init == "random" and config.weights is None:
-        started = StartedWeights(random=("network",))
-    else:
-        started = start_weights(_plain_network(config, num_classes, 0, None), config)
+    # Where nothing is loaded, nothing need be drawn either.
+    with torch.device("meta") if config.starts_random else nullcontext():
+        body = _body(config, num_classes, 0, 0, None)
+        started = start_weights(body, config, any_fold=True)
     random = f"random weights, which know nothing yet: {', '.join(started.random)}"
     return [*started.lines, *([random] if started.random and config.slices.frozen else [])]
 
 
-def _plain_network(
-    config: ModelConfig, num_classes: int, seed: int, normalised: bool | None
-) -> Network:
+def body_of(network: nn.Module) -> nn.Module:
+    """The network within the heads that the configuration put around it."""
+    while isinstance(network, FusedClassifier | MultiStage):
+        network = network.network
+    return network
+
+
+def _body(
+    config: ModelConfig, num_classes: int, covariates: int, seed: int, normalised: bool | None
+) -> Body:
+    """The network up to what the head of the configuration adds, if it adds anything."""
+    if _is_fused(config.head, covariates) or (config.head.reads_stages and not _has_head(config)):
+        num_classes = 0
     try:
         if is_slice_network(config.name):
             _check_flat(config)
@@ -101,6 +118,36 @@ def _plain_network(
         return create_model(config.name, IN_CHANNELS, num_classes, **_options(config))
     except (TypeError, ValueError) as error:
         raise ConfigError("the network cannot be built", where="model", why=str(error)) from None
+
+
+def _has_head(config: ModelConfig) -> bool:
+    """Whether the network itself has the head that reads all stages, as an option."""
+    return config.name.startswith("poolformer3d_")
+
+
+def _is_fused(head: HeadConfig, covariates: int) -> bool:
+    return covariates > 0 or bool(head.hidden) or head.dropout > 0
+
+
+def _with_head(body: Body, config: ModelConfig, num_classes: int, covariates: int) -> Network:
+    head, fused = config.head, _is_fused(config.head, covariates)
+    network = body
+    if head.reads_stages and not _has_head(config):
+        try:
+            network = MultiStage(
+                network,
+                0 if fused else num_classes,
+                stages=head.stages,
+                pool=head.pool,
+                foreground=head.foreground,
+            )
+        except ValueError as error:
+            raise ConfigError("the head does not fit", where="model.head", why=str(error)) from None
+    if not fused:
+        return network
+    return FusedClassifier(
+        network, num_classes, covariates=covariates, hidden=head.hidden, dropout=head.dropout
+    )
 
 
 def _check_flat(config: ModelConfig) -> None:
@@ -135,15 +182,21 @@ def _options(config: ModelConfig) -> dict[str, object]:
         "stem_kernel": config.stem.kernel,
         "stem_stride": config.stem.stride,
         "strides": config.strides,
+        "stem_kind": config.stem.kind,
+        "stem_windows": config.stem.windows,
     }
+    if config.head.reads_stages and _has_head(config):
+        named["head_stages"] = config.head.stages
+        named["head_pool"] = config.head.pool
+        named["head_foreground"] = config.head.foreground
     return {name: value for name, value in named.items() if value is not None} | {**config.options}
 
 
 def _slice_network(
     config: ModelConfig, num_classes: int, seed: int, normalised: bool | None
-) -> Network:
+) -> SliceClassifier:
     options = _options(config)
-    unknown = sorted(options.keys() & {"mixer", "stem_kernel", "stem_stride", "strides"})
+    unknown = sorted(options.keys() & _OF_VOLUME_NETWORKS)
     if unknown:
         raise ValueError(f"a 2D network has no {', '.join(unknown)}; see model.options")
     if "drop_path" in options:
@@ -195,9 +248,10 @@ def check_network(config: Config, num_classes: int = 2) -> Network:
         network = build_network(config.model, num_classes, start=False)
         build_supervised(config.model, network, num_classes)
     size, smallest = config.preprocess.size, network.min_size
-    if isinstance(network, SliceClassifier):
-        _check_slices(config, network)
-    if any(axis < least for axis, least in zip(size, smallest, strict=True)):
+    body = body_of(network)
+    if isinstance(body, SliceClassifier):
+        _check_slices(config, body)
+    elif any(axis < least for axis, least in zip(size, smallest, strict=True)):
         raise ConfigError(
             f"preprocess.size {list(size)} is too small for {config.model.name}",
             why=f"it needs at least {list(smallest)} voxels",

@@ -7,17 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import torch
+
 from ..config import Config
 from ..data.augment import augmentation
 from ..data.cache import VolumeCache
 from ..data.cases import Case
+from ..data.covariates import CovariateEncoder
 from ..data.dataset import ImageStore, VolumeDataset
 from ..data.manifest import Manifest, read_manifest
+from ..data.masks import check_taught
 from ..data.memory import MemoryCache
 from ..data.sources.medmnist import write_medmnist
 from ..data.sources.medmnist_sets import medmnist_note
 from ..data.sources.phantoms import write_phantoms
 from ..data.transforms import preprocessing_key
+from ..data.unlabelled import UnlabelledVolumes
 from ..data.volumes import VolumeStore
 from ..storage import make_folder
 
@@ -28,6 +33,7 @@ def build_manifest(
     advance: Callable[[int, int], None],
     *,
     labels_required: bool = True,
+    masks: bool = True,
 ) -> Manifest:
     """The cases of the configured source; generated or unpacked ones lie in the cache folder.
 
@@ -35,13 +41,15 @@ def build_manifest(
         config: The configuration.
         cache: The cache folder.
         advance: Told how many of how many volumes are made.
-        labels_required: False where labels play no part.
+        labels_required: False where labels play no part; then masks play none either.
+        masks: False where masks play no part, even if the configuration trains on them.
 
     Raises:
         ConfigError: The set must be downloaded, and the package that does so is missing.
         DataError: The manifest, or the file of the set, is refused.
     """
     data = config.data
+    masks = masks and labels_required and config.model.masks.weight > 0
     # Whoever comes first makes the folder: it will hold images, so it is closed to others.
     make_folder(cache, mode=0o700)
     if data.source == "phantoms":
@@ -54,9 +62,9 @@ def build_manifest(
         folder = cache / "medmnist" / f"{name}-{data.size}"
         path = write_medmnist(name, data.size, root, folder, advance)
         update = {"source": "manifest", "manifest": str(path), "root": None}
-        manifest = read_manifest(data.model_copy(update=update), labels_required)
+        manifest = read_manifest(data.model_copy(update=update), labels_required, masks=masks)
         return replace(manifest, remark=medmnist_note(name, config.data.size))
-    return read_manifest(data, labels_required)
+    return read_manifest(data, labels_required, masks=masks)
 
 
 def build_store(config: Config, cache: Path) -> VolumeStore:
@@ -75,9 +83,40 @@ def build_dataset(
     store: ImageStore,
     *,
     augment_seed: int | None = None,
+    encoder: CovariateEncoder | None = None,
+    masks: bool = False,
 ) -> VolumeDataset:
-    """Volumes of some cases; augmented where a seed is given."""
+    """Volumes of some cases; augmented where a seed is given, with covariates by an encoder.
+
+    Augmented volumes come with their masks where `masks` is set; one case at least must have one.
+
+    Raises:
+        DataError: A covariate cannot be encoded, or no case has a mask.
+    """
+    beside = None if encoder is None else torch.from_numpy(encoder.encode(cases))
     if augment_seed is None:
-        return VolumeDataset(cases, contents, classes, store)
+        return VolumeDataset(cases, contents, classes, store, covariates=beside)
     chain = augmentation(config.augment, config.preprocess)
-    return VolumeDataset(cases, contents, classes, store, chain, augment_seed)
+    drawn = _mask_store(store, cases) if masks else None
+    return VolumeDataset(cases, contents, classes, store, chain, augment_seed, beside, drawn)
+
+
+def build_unlabelled(
+    config: Config,
+    cases: Sequence[Case],
+    contents: dict[str, str],
+    store: ImageStore,
+    seed: int,
+    *,
+    augmented: bool,
+) -> UnlabelledVolumes:
+    """Volumes of some cases with what their hidden blocks are drawn from; labels are not read."""
+    chain = augmentation(config.augment, config.preprocess) if augmented else None
+    return UnlabelledVolumes(cases, contents, store, chain, seed)
+
+
+def _mask_store(store: ImageStore, cases: Sequence[Case]) -> VolumeStore:
+    check_taught(cases)
+    # The configuration refuses masks beside features of slices.
+    assert isinstance(store, VolumeStore)
+    return store

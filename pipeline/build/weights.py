@@ -1,4 +1,4 @@
-"""Where the weights of a network start: random, in a file, or as published 2D weights."""
+"""Where weights start: random, in a file, in a pretraining, or as published 2D weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as tensors_to_bytes
@@ -18,9 +19,11 @@ from models3d.contract import VolumeModel
 from models3d.inflate import inflate
 
 from ..config import ModelConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, StorageError
+from ..pretrained import PretrainedNetwork, Pretraining, check_encoder, read_pretraining
 from ..storage import file_sha256, sha256
 from ..training.checkpoint import read_weights
+from ..training.parts import HEAD, parts_of
 
 #: The 2D network whose published weights fit, once inflated, by the name of the 3D one.
 FLAT_COUNTERPART = {
@@ -35,23 +38,40 @@ class StartedWeights:
     Attributes:
         lines: What was taken, converted, left out and missing, in words; none for random weights.
         random: Parts beside the classifier that have random weights all the same.
+        fresh: Those tensors of the encoder that the weights had nothing for, by name.
     """
 
     lines: tuple[str, ...] = ()
     random: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
 
 
-def start_weights(network: VolumeModel | SliceClassifier, config: ModelConfig) -> StartedWeights:
+def start_weights(
+    network: VolumeModel | SliceClassifier,
+    config: ModelConfig,
+    fold: int | None = None,
+    *,
+    any_fold: bool = False,
+) -> StartedWeights:
     """Gives a network the weights that the configuration names.
+
+    Args:
+        network: Changed in place.
+        config: Names the weights.
+        fold: Of a pretraining, take the network that did not see this fold's test part; None
+            takes that of all cases.
+        any_fold: Of a pretraining, take whichever is there: only to see whether it fits.
 
     Raises:
         ConfigError: They do not fit, are not what they seem to be, or cannot be had; or a part
             without weights would stay random for ever.
         StorageError: The file cannot be read.
     """
-    if config.init == "random" and config.weights is None:
+    if config.starts_random:
         return StartedWeights(random=("network",))
     with _told(config):
+        if config.pretrained_run is not None:
+            return _pretrained(network, config, Path(config.pretrained_run), fold, any_fold)
         if isinstance(network, SliceClassifier):
             return _start_slices(network, config)
         if config.init == "random":
@@ -68,6 +88,8 @@ def start_sha256(config: ModelConfig) -> str | None:
     """
     if config.weights is not None:
         return file_sha256(Path(config.weights))
+    if config.pretrained_run is not None:
+        return read_pretraining(Path(config.pretrained_run)).start
     if config.init != "timm":
         return None
     with _told(config):
@@ -122,7 +144,70 @@ def _start_slices(network: SliceClassifier, config: ModelConfig) -> StartedWeigh
             "model.slices.freeze_stages=0",
         )
     pyramid = ("pyramid",) if network.levels is not None else ()
-    return StartedWeights(tuple(table.lines()), (*table.fresh_body, *pyramid))
+    fresh = tuple(f"network.{name}" for name in table.fresh_body)
+    return StartedWeights(tuple(table.lines()), (*table.fresh_body, *pyramid), fresh)
+
+
+def _pretrained(
+    network: VolumeModel | SliceClassifier,
+    config: ModelConfig,
+    folder: Path,
+    fold: int | None,
+    any_fold: bool,
+) -> StartedWeights:
+    record = read_pretraining(folder)
+    check_encoder(record, folder, config)
+    item = record.networks[0] if any_fold and record.networks else record.network(fold)
+    if item is None:
+        raise _no_network(record, folder, fold)
+    parts = parts_of(network)
+    own = {n: t for n, t in parts.encoder.state_dict().items() if parts.of(n) != HEAD}
+    tensors = _checked_tensors(folder, item)
+    misfits = {n for n, t in tensors.items() if n not in own or own[n].shape != t.shape}
+    misfits |= own.keys() - tensors.keys()
+    if misfits:
+        raise ValueError(f"missing, unknown or of another shape: {', '.join(sorted(misfits)[:8])}")
+    parts.encoder.load_state_dict(tensors, strict=False)
+    many = any_fold and item.fold is not None and len(record.networks) > 1
+    which = "all cases" if item.fold is None else f"fold {item.fold}"
+    which = "each fold starts from its own" if many else f"{which}, epoch {item.epoch}"
+    line = (
+        f"pretrained weights: {len(tensors)} tensors of stem and {len(parts.names) - 1} stages "
+        f"from {folder.name} ({which}); the head starts anew"
+    )
+    return StartedWeights((line,))
+
+
+def _no_network(record: Pretraining, folder: Path, fold: int | None) -> ConfigError:
+    names = ["all cases" if n.fold is None else f"fold {n.fold}" for n in record.networks]
+    wanted = "all cases" if fold is None or record.scope == "all" else f"fold {fold}"
+    both = fold is None and record.scope == "fold"
+    return ConfigError(
+        f"the pretraining has no network of {wanted}",
+        where=f"model.init: {folder.name}",
+        why=f"it has those of {', '.join(names)}" if names else "none of it is finished yet",
+        remedy="set cv.refit=true, or pretrain.scope=all, in another pretraining"
+        if both
+        else "finish it: the same `volclass pretrain` command with --resume",
+    )
+
+
+def _checked_tensors(folder: Path, item: PretrainedNetwork) -> dict[str, Tensor]:
+    path = folder / item.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        content, why = None, str(error.strerror)
+    else:
+        why = "it does not have the SHA-256 that it was written with"
+    if content is None or sha256(content) != item.sha256:
+        raise StorageError(
+            "pretrained weights are missing or damaged",
+            where=str(path),
+            why=why,
+            remedy="restore the file, or pretrain again into another folder",
+        )
+    return safetensors.torch.load(content)
 
 
 def _own_weights(network: VolumeModel | SliceClassifier, path: Path) -> StartedWeights:

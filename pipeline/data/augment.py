@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -26,8 +26,37 @@ from ..seeds import derived_seed
 
 Result = TypeVar("Result")
 
-#: Augments a volume (C, X, Y, Z), given the seed of this case in this epoch.
-Augmentation = Callable[[Tensor, int], Tensor]
+#: What spatial steps move: the volume, and its mask where there is one.
+_KEYS = ("image", "mask")
+
+
+class Augmentation:
+    """A random chain; the same seed gives the same bits in any process and any order.
+
+    Args:
+        steps: MONAI's, on `image` and, if they move voxels, `mask`.
+    """
+
+    def __init__(self, steps: Sequence[Any]) -> None:
+        self._chain: Any = Compose(steps)
+
+    def __call__(self, volume: Tensor, seed: int) -> Tensor:
+        """Augments a volume (C, X, Y, Z), given the seed of this case in this epoch."""
+        return self._run({"image": volume}, seed)["image"]
+
+    def with_mask(self, volume: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """The same, to the bit, and its mask (1, X, Y, Z) of 0 and 1 moved alike."""
+        moved = self._run({"image": volume, "mask": mask}, seed)
+        return moved["image"], moved["mask"]
+
+    def _run(self, volumes: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+        self._chain.set_random_state(seed=seed)
+        return {key: _plain(result) for key, result in self._chain(volumes).items()}
+
+
+def _plain(result: Any) -> Tensor:  # noqa: ANN401  # MONAI has no types
+    plain: Tensor = result.as_tensor() if hasattr(result, "as_tensor") else result
+    return plain.contiguous()
 
 
 def quarter_turn_planes(preprocess: PreprocessConfig) -> list[tuple[int, int]]:
@@ -38,17 +67,8 @@ def quarter_turn_planes(preprocess: PreprocessConfig) -> list[tuple[int, int]]:
 
 
 def augmentation(config: AugmentConfig, preprocess: PreprocessConfig) -> Augmentation:
-    """The random chain; the same seed gives the same bits in any process and any order."""
-    steps = [*_spatial_steps(config, preprocess), *_grey_steps(config)]
-    chain: Any = Compose(steps)
-
-    def augment(volume: Tensor, seed: int) -> Tensor:
-        chain.set_random_state(seed=seed)
-        result = chain({"image": volume})["image"]
-        plain: Tensor = result.as_tensor() if hasattr(result, "as_tensor") else result
-        return plain.contiguous()
-
-    return augment
+    """The random chain that the configuration describes."""
+    return Augmentation([*_spatial_steps(config, preprocess), *_grey_steps(config)])
 
 
 def augmentation_seed(seed: int, epoch: int, case_id: str) -> int:
@@ -58,23 +78,24 @@ def augmentation_seed(seed: int, epoch: int, case_id: str) -> int:
 
 def _spatial_steps(config: AugmentConfig, preprocess: PreprocessConfig) -> list[Any]:
     steps: list[Any] = []
+    keys: dict[str, Any] = {"keys": _KEYS, "allow_missing_keys": True}
     if config.flip > 0:
-        steps += [RandFlipd("image", config.flip, spatial_axis=axis) for axis in range(3)]
+        steps += [RandFlipd(**keys, prob=config.flip, spatial_axis=axis) for axis in range(3)]
     if config.rotate90 > 0:
         planes = quarter_turn_planes(preprocess)
         steps += [
-            RandRotate90d("image", config.rotate90, spatial_axes=plane, lazy=False)
+            RandRotate90d(**keys, prob=config.rotate90, spatial_axes=plane, lazy=False)
             for plane in planes
         ]
     if config.affine.probability > 0:
         angle, scale = math.radians(config.affine.degrees), config.affine.scale
         steps.append(
             RandAffined(
-                "image",
+                **keys,
                 prob=config.affine.probability,
                 rotate_range=(angle,) * 3,
                 scale_range=(scale,) * 3,
-                mode="bilinear",
+                mode=("bilinear", "nearest"),
                 padding_mode="border",
             )
         )

@@ -1,8 +1,9 @@
 """Preprocessed volumes on disk: found by content, checked when read, rebuilt when damaged.
 
 An entry's name is the hash of the voxels, the preprocessing and the library versions, so a change
-of any of them is a miss. A second, small index maps (path, size, time of change) of a source file
-and its companions to the hash of its voxels, so that starting again decodes no source file.
+of any of them is a miss. A mask is an entry of its own, named by volume and mask together. A
+second, small index maps (path, size, time of change) of a source file and its companions to the
+hash of its voxels, so that starting again decodes no source file.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from torch import Tensor
 from ..errors import StorageError
 from ..storage import make_folder, sha256, write_bytes, write_json
 from .formats.dispatch import companions
-from .volume import Finding
+from .volume import Finding, with_mask
 
 _DIGEST = 64
 
 
 @dataclass(frozen=True, slots=True)
 class CachedVolume:
-    """A preprocessed volume.
+    """A preprocessed volume, or mask.
 
     Attributes:
-        image: (C, X, Y, Z) float32, RAS+.
+        image: (C, X, Y, Z) float32, RAS+; of a mask, 0 and 1, on disk uint8.
         spacing: Voxel size in mm along x, y, z.
         content: SHA-256 of the source's decoded voxels and geometry.
         findings: What was doubtful in the file; kept with the file, not with its content.
@@ -43,6 +44,25 @@ class CachedVolume:
     spacing: tuple[float, float, float]
     content: str
     findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What preprocessing makes of a case.
+
+    Attributes:
+        image: The volume.
+        mask: On the same grid, where the case has one.
+    """
+
+    image: CachedVolume
+    mask: CachedVolume | None = None
+
+    @property
+    def content(self) -> str:
+        """The content hash of volume and mask together."""
+        image, mask = self.image.content, self.mask
+        return image if mask is None else with_mask(image, mask.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,33 +126,44 @@ class VolumeCache:
         """Whether an entry exists; its soundness shows when it is read."""
         return self._entry_path(content).is_file()
 
-    def store(self, source: Path, stamp: list[JsonValue], volume: CachedVolume) -> None:
+    def store(
+        self,
+        source: Path,
+        stamp: list[JsonValue],
+        volume: CachedVolume,
+        name: str | None = None,
+    ) -> None:
         """Writes an entry and the index of its source; both appear complete or not at all.
 
         Args:
             source: The file that was read.
             stamp: Its `stamp_of` before it was read; a file that changed meanwhile is not indexed.
             volume: What was made of it.
+            name: What `load` finds it by, where its own content does not decide it alone.
 
         Raises:
             StorageError: The disk is full or the folder is not writable.
         """
-        self.keep(volume)
+        self.keep(volume, name)
         if stamp_of(source) == stamp:
             index = self._index_path(source)
             make_folder(index.parent, mode=0o700)
             entry = _IndexEntry(stamp, volume.content, volume.findings)
             write_json(index, _INDEX_ENTRY.dump_python(entry, mode="json"))
 
-    def keep(self, volume: CachedVolume) -> None:
+    def keep(self, volume: CachedVolume, name: str | None = None) -> None:
         """Writes an entry alone; it appears complete or not at all.
+
+        Args:
+            volume: What is kept.
+            name: What `load` finds it by; by default its content.
 
         Raises:
             StorageError: The disk is full or the folder is not writable.
         """
         spacing = torch.tensor(volume.spacing, dtype=torch.float64)
         payload = tensors_to_bytes({"image": volume.image, "spacing": spacing})
-        path = self._entry_path(volume.content)
+        path = self._entry_path(name or volume.content)
         make_folder(path.parent, mode=0o700)
         write_bytes(path, sha256(payload).encode() + payload)
 

@@ -17,6 +17,8 @@ class Case:
         label: The class by name, or None where it is unknown (prediction).
         site: Hospital or scanner, if the manifest has it.
         split: `train`, `val` or `test`, if the manifest has it.
+        covariates: Name and cell of each clinical variable that the configuration names.
+        mask: Path of the structure's mask, like `image`; None where it has none, or none is read.
     """
 
     case_id: str
@@ -25,3 +27,5 @@ class Case:
     label: str | None = None
     site: str | None = None
     split: str | None = None
+    covariates: tuple[tuple[str, str], ...] = ()
+    mask: Path | None = None

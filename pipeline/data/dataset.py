@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..batches import Batch, LoadedStep
+from ..batches import NO_MASK, Batch, LoadedStep
 from ..errors import VolclassError
 from .augment import Augmentation, augmentation_seed, single_threaded
 from .cache import CachedVolume
@@ -29,6 +29,13 @@ class ImageStore(Protocol):
         """What belongs to a case whose content hash was taken when the run started."""
 
 
+class MaskStore(Protocol):
+    """Where masks come from."""
+
+    def fetch_mask(self, case: Case, content: str) -> Tensor | None:
+        """The mask of a case, (1, X, Y, Z) of 0 and 1, or None where it has none."""
+
+
 class VolumeDataset(Dataset[Batch]):
     """Volumes by `(epoch, index)`; without augmentation the epoch does not matter.
 
@@ -39,6 +46,8 @@ class VolumeDataset(Dataset[Batch]):
         store: Where volumes come from.
         augment: The random chain, or None.
         seed: Of the run and fold.
+        covariates: (cases, F) as the fold encodes them, or None.
+        masks: Where masks come from, if they are wanted.
     """
 
     def __init__(
@@ -49,6 +58,8 @@ class VolumeDataset(Dataset[Batch]):
         store: ImageStore,
         augment: Augmentation | None = None,
         seed: int = 0,
+        covariates: Tensor | None = None,
+        masks: MaskStore | None = None,
     ) -> None:
         self.cases = list(cases)
         self._contents = [contents[case.case_id] for case in cases]
@@ -57,24 +68,37 @@ class VolumeDataset(Dataset[Batch]):
         self._store = store
         self._augment = augment
         self._seed = seed
+        self._covariates = covariates
+        self._masks = masks
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, request: Request) -> Batch:
         epoch, index = request
-        return {
-            "image": single_threaded(lambda: self._image(epoch, index)),
+        image, mask = single_threaded(lambda: self._volumes(epoch, index))
+        item: Batch = {
+            "image": image,
             "label": torch.tensor(self.labels[index]),
             "index": torch.tensor(index),
         }
+        if self._covariates is not None:
+            item["covariates"] = self._covariates[index]
+        if self._masks is not None:
+            item["mask"] = torch.full((1, *image.shape[1:]), NO_MASK) if mask is None else mask
+        return item
 
-    def _image(self, epoch: int, index: int) -> Tensor:
-        case = self.cases[index]
-        image = self._store.fetch_known(case, self._contents[index]).image
+    def _volumes(self, epoch: int, index: int) -> tuple[Tensor, Tensor | None]:
+        """The volume of a case and its mask, where it is wanted and there; augmented alike."""
+        case, content = self.cases[index], self._contents[index]
+        image = self._store.fetch_known(case, content).image
+        mask = None if self._masks is None else self._masks.fetch_mask(case, content)
         if self._augment is None:
-            return image
-        return self._augment(image, augmentation_seed(self._seed, epoch, case.case_id))
+            return image, mask
+        seed = augmentation_seed(self._seed, epoch, case.case_id)
+        if mask is None:
+            return self._augment(image, seed), None
+        return self._augment.with_mask(image, mask, seed)
 
 
 def training_steps(
@@ -188,8 +212,13 @@ def _collate(items: list[Batch | VolclassError]) -> Batch | VolclassError:
         if isinstance(item, VolclassError):
             return item
         cases.append(item)
-    return {
+    batch: Batch = {
         "image": torch.stack([case["image"] for case in cases]),
         "label": torch.stack([case["label"] for case in cases]),
         "index": torch.stack([case["index"] for case in cases]),
     }
+    if "covariates" in cases[0]:
+        batch["covariates"] = torch.stack([case["covariates"] for case in cases])
+    if "mask" in cases[0]:
+        batch["mask"] = torch.stack([case["mask"] for case in cases])
+    return batch

@@ -26,7 +26,7 @@ from .formats.nifti import is_pair_header
 from .formats.nrrd import nrrd_fields
 from .formats.pair import half_of, other_half
 from .formats.stored import decoded_head, system_errors
-from .volume import Reason, VolumeError
+from .volume import Reason, VolumeError, volume_of
 
 #: Percentiles that stand for a histogram; unlike bins they need no edges that data would set.
 PERCENTILES = (0, 1, *range(5, 100, 5), 99, 100)
@@ -78,7 +78,7 @@ def extent(case: Case, content: str) -> Extent:
         DataError: It is another one than was expected.
     """
     volume = read_volume(case.image)
-    if volume.content != content:
+    if volume.content != volume_of(content):
         raise DataError(
             f"the volume of case {case.case_id} changed meanwhile",
             where=case.image.name,

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import difflib
 import os
-import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import DataConfig
 from ..errors import ConfigError, DataError
 from .cases import Case
-from .manifest_columns import Table, find_columns, nearest_name, read_table
+from .covariate_columns import cell_problem, columns_beside
+from .manifest_columns import Table, read_table
+from .manifest_rows import Problems, Row, check_images, check_masks
 
-_SHOWN = 20
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -36,7 +36,7 @@ class Manifest:
         columns: Canonical name -> the header that was taken for it.
         path: The file.
         separator: `comma`, `tab` or `semicolon`.
-        covariates: Columns that no part of the pipeline knows.
+        covariates: Columns that no part of the pipeline reads.
         patients_assumed: No patient column: each case counts as a patient of its own.
         remark: What the source says of itself, to be printed first.
     """
@@ -61,6 +61,9 @@ class Manifest:
             f"{len({case.patient_id for case in self.cases})} patients; "
             f"{self.separator}-separated; read {', '.join(taken)}"
         )
+        if "mask" in self.columns:
+            count = sum(case.mask is not None for case in self.cases)
+            lines.append(f"masks: {count} of {len(self.cases)} cases have one")
         if self.covariates:
             lines.append(f"not used: {', '.join(self.covariates)}")
         if self.patients_assumed:
@@ -71,84 +74,66 @@ class Manifest:
         return lines
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A line of the table: what its known columns hold, as text."""
-
-    line: int
-    cells: dict[str, str]
-    image: Path
-
-    def get(self, column: str) -> str | None:
-        return self.cells.get(column) or None
-
-
-@dataclass(slots=True)
-class _Problems:
-    """Everything wrong so far, by line."""
-
-    found: list[tuple[int, str]] = field(default_factory=list)
-
-    def add(self, line: int, code: str, text: str) -> None:
-        self.found.append((line, f"line {line}: {code}: {text}"))
-
-    def refuse(self, path: Path) -> None:
-        """Raises one DataError with all problems, or does nothing where there is none."""
-        if not self.found:
-            return
-        count = len(self.found)
-        listed = [text for _, text in sorted(self.found, key=lambda item: item[0])[:_SHOWN]]
-        if count > _SHOWN:
-            listed.append(f"... and {count - _SHOWN} more, {count} in all")
-        raise DataError(
-            f"the manifest {path.name} has {count} problem{'s' if count > 1 else ''}",
-            where=str(path),
-            why="".join(f"\n    {text}" for text in listed),
-            remedy="correct these lines and start again",
-        )
-
-
-def read_manifest(data: DataConfig, labels_required: bool = True) -> Manifest:
+def read_manifest(
+    data: DataConfig, labels_required: bool = True, *, masks: bool = False
+) -> Manifest:
     """Reads and checks `data.manifest`; all cells are text, `001` and `NA` stay what they are.
 
     Args:
         data: Where the manifest is, and what its paths are relative to.
         labels_required: False for prediction: labels may be missing and are not judged.
+        masks: Whether masks are read: the column must be there, and one cell of it filled.
 
     Raises:
-        ConfigError: `data.manifest` is not set.
+        ConfigError: `data.manifest` is not set, or a column cannot be a covariate.
         DataError: The manifest is refused; all problems are listed.
     """
     if data.manifest is None:
         raise ConfigError("no manifest is named", where="data.manifest", remedy="set it to a CSV")
     path = Path(data.manifest)
     root = Path(data.root) if data.root is not None else path.parent
-    problems = _Problems()
+    problems = Problems()
     try:
         table = read_table(path)
-        columns = find_columns(table.header, ("image", "label") if labels_required else ("image",))
+        required = ("image", *["label"] * labels_required, *["mask"] * masks)
+        columns = columns_beside(table.header, data.covariates, required)
     except DataError as error:
         error.where = error.where or str(path)
         raise
-    rows = list(_rows(table, columns, root, problems))
-    _check_images(rows, root, data.allow_outside_root, problems)
+    rows = list(_rows(table, columns, data.covariates, root, problems))
+    check_images(rows, root, data.allow_outside_root, problems)
+    check_masks(rows, root, data.allow_outside_root, problems)
     _check_cells(rows, columns, labels_required, problems)
     if labels_required:
         _check_labels(rows, problems)
     problems.refuse(path)
+    if masks and all(row.mask is None for row in rows):
+        raise DataError(
+            f"no case of {path.name} has a mask",
+            where=str(path),
+            why=f"all cells of the column {columns['mask']!r} are empty",
+            remedy="fill in the masks that there are, or set model.masks.weight=0",
+        )
     cases = _cases(rows, root, columns)
-    covariates = tuple(name for name in table.header if name and name not in columns.values())
+    read = (*columns.values(), *data.covariates)
+    unread = tuple(name for name in table.header if name and name not in read)
     return Manifest(
         tuple(sorted(cases, key=lambda case: case.case_id)),
         columns,
         path,
         table.separator,
-        covariates,
+        unread,
         "patient_id" not in columns,
     )
 
 
-def _rows(table: Table, columns: dict[str, str], root: Path, problems: _Problems) -> Iterator[_Row]:
+def _rows(
+    table: Table,
+    columns: dict[str, str],
+    covariates: Sequence[str],
+    root: Path,
+    problems: Problems,
+) -> Iterator[Row]:
     header = table.header
     places = {name: header.index(column) for name, column in columns.items()}
     for line, cells in table.rows:
@@ -159,70 +144,17 @@ def _rows(table: Table, columns: dict[str, str], root: Path, problems: _Problems
             problems.add(line, "E_CELLS", text)
             continue
         known = {name: cells[place] for name, place in places.items()}
-        yield _Row(line, known, root.absolute() / known["image"])
-
-
-def _check_images(
-    rows: Sequence[_Row], root: Path, outside_allowed: bool, problems: _Problems
-) -> None:
-    """Every image exists, is a regular file inside the root, and is named once."""
-    inside = Path(os.path.realpath(root))
-    outside: list[tuple[_Row, Path]] = []
-    first: dict[Path, _Row] = {}
-    for row in rows:
-        if row.get("image") is None:
-            problems.add(row.line, "E_EMPTY", "the image cell is empty")
-            continue
-        if "\0" in row.cells["image"]:
-            problems.add(row.line, "E_MISSING", "the path holds a NUL character")
-            continue
-        target = Path(os.path.realpath(row.image))
-        if not (outside_allowed or target.is_relative_to(inside)):
-            outside.append((row, target))
-            continue
-        _check_file(row, problems)
-        other = first.setdefault(target, row)
-        if other is row:
-            continue
-        if other.get("label") != row.get("label"):
-            text = f"{row.get('label')!r} here, {other.get('label')!r} in line {other.line}"
-            problems.add(row.line, "E_LABEL_CONFLICT", f"{row.cells['image']} is {text}")
-        else:
-            text = f"{row.cells['image']} is the file of line {other.line}"
-            problems.add(row.line, "E_DUP_PATH", text)
-    option = _option(outside)
-    for row, _ in outside:
-        text = f"{row.cells['image']} leaves the data root {root}; to allow it: {option}"
-        problems.add(row.line, "E_OUTSIDE_ROOT", text)
-
-
-def _option(outside: Sequence[tuple[_Row, Path]]) -> str:
-    """The exact override that admits these files."""
-    if all(Path(row.cells["image"]).is_absolute() for row, _ in outside):
-        parents = [str(row.image.parent) for row, _ in outside]
-        if parents and (common := os.path.commonpath(parents)) != os.sep:
-            return f"data.root={common} or data.allow_outside_root=true"
-    return "data.allow_outside_root=true"
-
-
-def _check_file(row: _Row, problems: _Problems) -> None:
-    name = row.cells["image"]
-    try:
-        mode = row.image.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        near = nearest_name(row.image) if len(problems.found) < _SHOWN else None
-        hint = f"; the nearest name there is {near}" if near else ""
-        problems.add(row.line, "E_MISSING", f"{name} does not exist{hint}")
-    except OSError as error:
-        problems.add(row.line, "E_IO", f"{name} cannot be reached: {error.strerror}")
-    else:
-        if not stat.S_ISREG(mode):
-            kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-            problems.add(row.line, "E_IRREGULAR", f"{name} is {kind}")
+        beside = tuple((name, cells[header.index(name)].strip()) for name in covariates)
+        for name, cell in beside:
+            if (problem := cell_problem(name, cell)) is not None:
+                problems.add(line, "E_COVARIATE", problem)
+        mask = known.get("mask", "").strip()
+        named = root.absolute() / mask if mask else None
+        yield Row(line, known, root.absolute() / known["image"], beside, named)
 
 
 def _check_cells(
-    rows: Sequence[_Row], columns: dict[str, str], labels_required: bool, problems: _Problems
+    rows: Sequence[Row], columns: dict[str, str], labels_required: bool, problems: Problems
 ) -> None:
     """No empty or padded cells where text is an identity; case ids once; splits known."""
     needed = [name for name in ("patient_id", "case_id") if name in columns]
@@ -248,9 +180,9 @@ def _check_cells(
             problems.add(row.line, "E_DUP_CASE", text)
 
 
-def _check_labels(rows: Sequence[_Row], problems: _Problems) -> None:
+def _check_labels(rows: Sequence[Row], problems: Problems) -> None:
     """Classes that are spelling variants, near misses, too small, or only one."""
-    by_label: defaultdict[str, list[_Row]] = defaultdict(list)
+    by_label: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.cells["label"].strip():
             by_label[row.cells["label"].strip()].append(row)
@@ -272,7 +204,7 @@ def _check_labels(rows: Sequence[_Row], problems: _Problems) -> None:
 
 
 def _check_class(
-    label: str, by_label: dict[str, list[_Row]], counts: Counter[str], problems: _Problems
+    label: str, by_label: dict[str, list[Row]], counts: Counter[str], problems: Problems
 ) -> None:
     members = by_label[label]
     patients = {row.get("patient_id") or str(row.image) for row in members}
@@ -306,7 +238,7 @@ def _letters(label: str) -> str:
     return "".join(letter for letter in label if not letter.isdigit())
 
 
-def _cases(rows: Sequence[_Row], root: Path, columns: dict[str, str]) -> Iterator[Case]:
+def _cases(rows: Sequence[Row], root: Path, columns: dict[str, str]) -> Iterator[Case]:
     names = _derived_ids(rows, root) if "case_id" not in columns else {}
     for row in rows:
         case_id = row.get("case_id") or names[row.line]
@@ -314,21 +246,23 @@ def _cases(rows: Sequence[_Row], root: Path, columns: dict[str, str]) -> Iterato
             case_id=case_id,
             patient_id=row.get("patient_id") or case_id,
             image=row.image,
+            mask=row.mask,
             label=row.get("label"),
             site=(row.get("site") or "").strip() or None,
             split=_SPLITS.get((row.get("split") or "").strip().casefold()),
+            covariates=row.covariates,
         )
 
 
-def _derived_ids(rows: Sequence[_Row], root: Path) -> dict[int, str]:
+def _derived_ids(rows: Sequence[Row], root: Path) -> dict[int, str]:
     """Case ids by line: the shortest form of the path that tells all cases apart."""
 
-    def relative(row: _Row) -> str:
+    def relative(row: Row) -> str:
         inside = row.image.is_relative_to(root.absolute())
         parts = (row.image.relative_to(root.absolute()) if inside else row.image).parts
         return "_".join(part for part in parts if part not in (os.sep, "..", "."))
 
-    forms: tuple[Callable[[_Row], str], ...] = (
+    forms: tuple[Callable[[Row], str], ...] = (
         lambda row: _stem(row.image.name),
         lambda row: _stem(relative(row)),
         relative,

@@ -27,7 +27,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "case_id": ("case", "caseid", "id", "scanid", "imageid"),
     "site": ("hospital", "center", "centre", "institution", "scanner"),
     "split": ("subset", "partition"),
+    "mask": (
+        *("masks", "maskpath", "maskfile", "labelmap", "roi", "roipath"),
+        *("seg", "segpath", "segmentation", "segmentationpath", "segmentationfile"),
+    ),
 }
+#: Columns that nobody looks for unless they are required; otherwise they are not used.
+_ON_DEMAND = ("mask",)
 
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon"}
 _REFUSED_SEPARATORS = {"|": "vertical bar", ":": "colon"}
@@ -142,6 +148,8 @@ def find_columns(header: Sequence[str], required: Sequence[str]) -> dict[str, st
     """
     found: dict[str, str] = {}
     for name, aliases in ALIASES.items():
+        if name in _ON_DEMAND and name not in required:
+            continue
         exact = [column for column in header if column.casefold() == name]
         claims = exact or [column for column in header if _bare(column) in (_bare(name), *aliases)]
         if len(claims) > 1:
@@ -154,10 +162,13 @@ def find_columns(header: Sequence[str], required: Sequence[str]) -> dict[str, st
             found[name] = claims[0]
     missing = [name for name in required if name not in found]
     if missing:
+        remedy = "name the columns in the first line: image,label[,patient_id,case_id,site]"
+        if missing == ["mask"]:
+            remedy = "add it (cells may be empty), or train without masks: model.masks.weight=0"
         raise DataError(
             f"E_COLUMNS: the manifest has no column {' and no column '.join(missing)}",
             why="columns found: " + (", ".join(repr(column) for column in header) or "none"),
-            remedy="name the columns in the first line: image,label[,patient_id,case_id,site]",
+            remedy=remedy,
         )
     return found
 

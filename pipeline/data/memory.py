@@ -42,25 +42,33 @@ class MemoryCache:
         """Whether a volume of that content is kept."""
         return content in self._volumes
 
-    def store(self, source: Path, stamp: list[JsonValue], volume: CachedVolume) -> None:
+    def store(
+        self,
+        source: Path,
+        stamp: list[JsonValue],
+        volume: CachedVolume,
+        name: str | None = None,
+    ) -> None:
         """Keeps a copy of a volume.
 
         Args:
             source: The file that was read.
             stamp: Its `stamp_of` before it was read.
             volume: What was made of it; all have one shape.
+            name: What `load` finds it by; by default its content.
         """
+        name = name or volume.content
         if stamp_of(source) == stamp:
             self._contents[_key(source, stamp)] = volume.content
             self._findings[_key(source, stamp)] = volume.findings
-        if volume.content in self._volumes:
+        if name in self._volumes:
             return
         if not self._free:
-            count = max(_STORAGE_BYTES // volume.image.nbytes, 1)
-            self._free = list(torch.empty(count, *volume.image.shape))
+            single = torch.float32.itemsize * volume.image.numel()
+            self._free = list(torch.empty(max(_STORAGE_BYTES // single, 1), *volume.image.shape))
         place = self._free.pop()
         place.copy_(volume.image)
-        self._volumes[volume.content] = CachedVolume(place, volume.spacing, volume.content)
+        self._volumes[name] = CachedVolume(place, volume.spacing, name)
 
 
 def _key(source: Path, stamp: list[JsonValue]) -> tuple[str, str]:

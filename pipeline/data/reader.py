@@ -57,8 +57,16 @@ class VolumeReader(ImageReader):  # type: ignore[misc]  # MONAI has no types
         Raises:
             VolumeError: The volume is refused. MONAI wraps it; see `volume_error_in`.
         """
-        volume = read_volume(img, budget=self.budget)
+        volume = self.read_checked(img)
         return volume.voxels, _meta(volume)
+
+    def read_checked(self, path: Path) -> Volume:
+        """The volume that the file holds.
+
+        Raises:
+            VolumeError: The volume is refused.
+        """
+        return read_volume(path, budget=self.budget)
 
 
 def volume_error_in(exception: BaseException) -> VolumeError | None:

@@ -1,6 +1,7 @@
 """Deterministic preprocessing, once a volume: RAS, spacing, foreground, grey values, size.
 
-Every chain maps `{"image": path}` to a float32 tensor (C, X, Y, Z) in RAS+ order.
+Every chain maps `{"image": path}` to a float32 tensor (C, X, Y, Z) in RAS+ order; one for masks
+takes `mask` along, another path, and gives 0 and 1 on the very grid of the image.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from monai.transforms import (
 from torch import Tensor
 
 from ..config import IntensityConfig, PreprocessConfig
+from .masks import MaskReader, on_the_same_grid
 from .reader import VolumeReader
 
 #: Raised when the same configuration begins to give other voxels.
@@ -41,26 +43,43 @@ def foreground(volume: Tensor) -> Tensor:
     return volume > volume.mean()
 
 
-def preprocessing(config: PreprocessConfig) -> Chain:
-    """The chain from a file name to the tensor that is cached."""
-    steps: list[Any] = [
-        _loader(),
-        EnsureChannelFirstd("image"),
-        Orientationd("image", axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
+def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
+    """The chain from file names to the tensors that are cached.
+
+    Args:
+        config: The preprocessing.
+        masks: Whether the volumes come with masks; what becomes of a volume is the same.
+    """
+    keys = ("image", "mask") if masks else ("image",)
+    steps: list[Any] = [_loader("image", VolumeReader())]
+    if masks:
+        steps += [_loader("mask", MaskReader()), on_the_same_grid]
+    steps += [
+        EnsureChannelFirstd(keys),
+        Orientationd(keys, axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
     ]
     if config.spacing is not None:
-        steps.append(Spacingd("image", pixdim=config.spacing, mode="bilinear"))
+        modes = ("bilinear", "nearest")[: len(keys)]
+        steps.append(Spacingd(keys, pixdim=config.spacing, mode=modes))
     if config.crop == "foreground":
-        steps.append(CropForegroundd("image", "image", select_fn=foreground, allow_smaller=True))
+        steps.append(CropForegroundd(keys, "image", select_fn=foreground, allow_smaller=True))
     steps.append(Lambdad("image", _intensity(config.intensity)))
+    return cast("Chain", Compose([*steps, *_fit(config, keys)]))
+
+
+def _fit(config: PreprocessConfig, keys: tuple[str, ...]) -> list[Any]:
+    """The steps that bring volumes to their size."""
+    size = config.size
     if config.fit == "resize":
-        steps.append(Resized("image", spatial_size=config.size, mode="trilinear"))
-    else:
-        steps.append(Lambdad("image", lambda volume: pad_or_crop(volume, config.size)))
-    return cast("Chain", Compose(steps))
+        # `nearest-exact` takes the voxels that trilinear interpolation is centred on.
+        return [Resized(keys, spatial_size=size, mode=("trilinear", "nearest-exact")[: len(keys)])]
+    steps: list[Any] = [Lambdad("image", lambda volume: pad_or_crop(volume, size))]
+    if "mask" in keys:
+        steps.append(Lambdad("mask", ResizeWithPadOrCrop(size, mode="constant", value=0.0)))
+    return steps
 
 
-def _loader() -> LoadImaged:
+def _loader(key: str, reader: VolumeReader) -> LoadImaged:
     """Loads through our reader alone.
 
     MONAI sets up all of its readers beside it, and two of its messages about a DICOM plug-in that
@@ -72,7 +91,7 @@ def _loader() -> LoadImaged:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
-            return LoadImaged("image", reader=VolumeReader(), image_only=True)
+            return LoadImaged(key, reader=reader, image_only=True)
     finally:
         plugin.setLevel(level)
 

@@ -70,6 +70,14 @@ class Reason(Enum):
         "rescale its values, or subtract an offset",
     )
     E_CONSTANT = ("all voxels of the volume have one value", "leave it out")
+    E_MASK_EMPTY = (
+        "the mask marks no structure",
+        "draw it again, or empty its cell in the manifest's mask column",
+    )
+    E_MASK_GEOMETRY = (
+        "the mask has another geometry than its volume",
+        "resample it to the volume's grid, or name the mask that was drawn on this volume",
+    )
 
 
 WarningCode = Literal["W_TRAILING", "W_SLOPE", "W_ORIENTATION"]
@@ -142,3 +150,18 @@ def content_sha256(voxels: NDArray[np.float32], affine: NDArray[np.float64]) -> 
 def voxels_of(content: str) -> str:
     """The part of a content hash that the same voxels share under any geometry."""
     return content.partition("-")[0]
+
+
+def with_mask(content: str, mask: str) -> str:
+    """The content hash of a case that has a mask, `voxels-geometry-mask`, from those of both."""
+    return f"{content}-{hashlib.sha256(mask.encode()).hexdigest()}"
+
+
+def volume_of(content: str) -> str:
+    """The part of a content hash that the volume alone decides, whatever its mask."""
+    return "-".join(content.split("-")[:2])
+
+
+def has_mask(content: str) -> bool:
+    """Whether a content hash is that of a volume with its mask."""
+    return content != volume_of(content)

@@ -1,4 +1,4 @@
-"""Volumes of cases: read, checked, preprocessed and cached; every refusal names case and file."""
+"""Volumes and masks of cases: read, checked, preprocessed, cached; refusals name case and file."""
 
 from __future__ import annotations
 
@@ -7,40 +7,34 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
+from monai.data import MetaTensor
 from pydantic import JsonValue
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import PreprocessConfig
 from ..errors import DataError, VolclassError
 from .augment import single_threaded
-from .cache import CachedVolume, VolumeCache, stamp_of
+from .cache import CachedVolume, Prepared, VolumeCache, stamp_of
 from .cases import Case
 from .memory import MemoryCache
 from .reader import volume_error_in
 from .signals import leave_signals_to_the_main_process
 from .transforms import Chain, preprocessing, spacing_of
-from .volume import Finding, voxels_of
+from .volume import Finding, VolumeError, has_mask, volume_of, with_mask
+from .volume_checks import Refusal, check_contents, check_refusals
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A volume that cannot be used.
-
-    Attributes:
-        case_id: The case.
-        file: Name of its file, without folders.
-        code: Reason code, e.g. `E_TRUNCATED`.
-        reason: What is wrong, in words.
-        remedy: What to do about it.
-    """
-
-    case_id: str
-    file: str
-    code: str
-    reason: str
-    remedy: str
+__all__ = [
+    "Refusal",
+    "VolumeStore",
+    "check_contents",
+    "check_refusals",
+    "doubts",
+    "prepare",
+]
 
 
 class VolumeStore:
@@ -54,7 +48,7 @@ class VolumeStore:
     def __init__(self, config: PreprocessConfig, cache: VolumeCache | MemoryCache) -> None:
         self._config = config
         self._cache = cache
-        self._chain: Chain | None = None
+        self._chains: dict[bool, Chain] = {}
 
     def fetch_known(self, case: Case, content: str) -> CachedVolume:
         """The volume of a case whose content hash was taken when the run started.
@@ -62,71 +56,136 @@ class VolumeStore:
         Raises:
             DataError: The file is another one now; a run never mixes two versions.
         """
-        cached = self._cache.load(content)
+        expected = volume_of(content)
+        cached = self._cache.load(expected)
         if cached is not None:
             return cached
-        volume = self._build(case)
-        if volume.content != content:
-            raise DataError(
-                f"the volume of case {case.case_id} changed during the run",
-                where=case.image.name,
-                why="its voxels are not those that the run started with",
-                remedy="restore the file, or start a new run",
-            )
+        volume = self._build(replace(case, mask=None)).image
+        if volume.content != expected:
+            raise _changed(case, case.image)
         return volume
 
+    def fetch_mask(self, case: Case, content: str) -> Tensor | None:
+        """The mask of a case, (1, X, Y, Z) float32 of 0 and 1, or None where it had none.
+
+        Raises:
+            DataError: Volume or mask is another one now.
+        """
+        if case.mask is None or not has_mask(content):
+            return None
+        cached = self._cache.load(content)
+        if cached is None:
+            built = self._build(case)
+            if built.content != content or built.mask is None:
+                raise _changed(case, case.mask)
+            cached = built.mask
+        return cached.image.to(torch.float32)
+
     def has(self, case: Case) -> bool:
-        """Whether the volume is cached and its file unchanged since."""
-        content = self._cache.content_of(case.image)
-        return content is not None and self._cache.has(content)
+        """Whether volume and mask are cached and their files unchanged since."""
+        return self._known(case) is not None
 
     def inspect(self, case: Case) -> str | Refusal:
         """Makes sure that a case is cached; its content hash, or why it is refused."""
-        content = self._cache.content_of(case.image)
-        if content is not None and self._cache.has(content):
-            return content
+        known = self._known(case)
+        if known is not None:
+            return known
         try:
             return self._build(case).content
         except DataError as error:
+            file = error.file if isinstance(error, VolumeError) else case.image
             return Refusal(
                 case.case_id,
-                case.image.name,
+                file.name,
                 getattr(error, "code", "E_DATA"),
                 error.why or error.what,
                 error.remedy or "",
             )
 
-    def findings_of(self, case: Case) -> tuple[Finding, ...]:
-        """What was doubtful in the volume of a case that was inspected."""
-        return self._cache.findings_of(case.image)
+    def findings_of(self, case: Case) -> list[tuple[str, Finding]]:
+        """What was doubtful in the files of a case that was inspected, each by its name."""
+        return [
+            (file.name, finding)
+            for file in _files(case)
+            for finding in self._cache.findings_of(file)
+        ]
 
-    def to_hand_over(self, case: Case, content: str) -> CachedVolume | None:
+    def to_hand_over(self, case: Case, content: str) -> Prepared | None:
         """What a loading process must give to the main one: nothing where both see the disk."""
-        volume = self._cache.load(content) if isinstance(self._cache, MemoryCache) else None
-        return volume and replace(volume, findings=self.findings_of(case))
+        if not isinstance(self._cache, MemoryCache):
+            return None
+        volumes = [self._cache.load(volume_of(content))]
+        if case.mask is not None:
+            mask = self._cache.load(content)
+            volumes.append(mask and replace(mask, content=self._cache.content_of(case.mask) or ""))
+        whole = [
+            replace(volume, findings=self._cache.findings_of(file))
+            for volume, file in zip(volumes, _files(case), strict=True)
+            if volume is not None
+        ]
+        return Prepared(*whole) if len(whole) == len(volumes) else None
 
-    def take_over(self, case: Case, stamp: list[JsonValue], volume: CachedVolume) -> None:
-        """Keeps what a loading process gave, with the file's stamp from before it was read."""
-        self._cache.store(case.image, stamp, volume)
+    def take_over(self, case: Case, stamps: list[list[JsonValue]], made: Prepared) -> None:
+        """Keeps what a loading process gave, with the files' stamps from before they were read."""
+        self._cache.store(case.image, stamps[0], made.image)
+        if case.mask is not None and made.mask is not None:
+            self._cache.store(case.mask, stamps[1], made.mask, made.content)
 
-    def _build(self, case: Case) -> CachedVolume:
-        chain = self._chain = self._chain or preprocessing(self._config)
-        stamp = stamp_of(case.image)
+    def _known(self, case: Case) -> str | None:
+        """The content hash of a case that is cached whole, its files unchanged since, or None."""
+        content = self._cache.content_of(case.image)
+        if content is None or not self._cache.has(content):
+            return None
+        if case.mask is None:
+            return content
+        mask = self._cache.content_of(case.mask)
+        both = with_mask(content, mask or "")
+        return both if mask is not None and self._cache.has(both) else None
+
+    def _build(self, case: Case) -> Prepared:
+        stamps = [stamp_of(file) for file in _files(case)]
+        results = self._preprocessed(case)
+        mask = _volume(results["mask"], torch.uint8) if "mask" in results else None
+        made = Prepared(_volume(results["image"], torch.float32), mask)
+        self.take_over(case, stamps, made)
+        return made
+
+    def _preprocessed(self, case: Case) -> dict[str, MetaTensor]:
+        masked = case.mask is not None
+        if masked not in self._chains:
+            self._chains[masked] = preprocessing(self._config, masks=masked)
+        files = {"image": str(case.image)}
+        if masked:
+            files["mask"] = str(case.mask)
         try:
             # With any number of threads but one, sums over voxels would have other last bits.
-            result = single_threaded(partial(chain, {"image": str(case.image)}))["image"]
+            return single_threaded(partial(self._chains[masked], files))
         except RuntimeError as error:
             # MONAI wraps what a transform raises and drops the file's name.
             cause = volume_error_in(error)
             if cause is None:
                 raise
             raise cause from None
-        image = result.as_tensor().to(torch.float32).contiguous()
-        findings = tuple(Finding(*pair) for pair in json.loads(result.meta["findings"]))
-        content = str(result.meta["content"])
-        volume = CachedVolume(image, spacing_of(result), content, findings)
-        self._cache.store(case.image, stamp, volume)
-        return volume
+
+
+def _files(case: Case) -> list[Path]:
+    return [case.image] if case.mask is None else [case.image, case.mask]
+
+
+def _volume(result: MetaTensor, kind: torch.dtype) -> CachedVolume:
+    image = result.as_tensor().to(kind).contiguous()
+    findings = tuple(Finding(*pair) for pair in json.loads(result.meta["findings"]))
+    return CachedVolume(image, spacing_of(result), str(result.meta["content"]), findings)
+
+
+def _changed(case: Case, file: Path) -> DataError:
+    what = "volume" if file == case.image else "mask"
+    return DataError(
+        f"the {what} of case {case.case_id} changed during the run",
+        where=file.name,
+        why="its voxels are not those that the run started with",
+        remedy="restore the file, or start a new run",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +194,13 @@ class _Found:
 
     Attributes:
         result: Its content hash, or why it is refused.
-        stamp: Of its file, from before it was read.
-        volume: Where the main process must be given it.
+        stamps: Of its files, from before they were read.
+        made: Where the main process must be given it.
     """
 
     result: str | Refusal | VolclassError
-    stamp: list[JsonValue]
-    volume: CachedVolume | None = None
+    stamps: list[list[JsonValue]]
+    made: Prepared | None = None
 
 
 class _Inspection(Dataset[_Found]):
@@ -153,16 +212,16 @@ class _Inspection(Dataset[_Found]):
         return len(self._cases)
 
     def __getitem__(self, index: int) -> _Found:
-        stamp: list[JsonValue] = []
+        case = self._cases[index]
+        stamps: list[list[JsonValue]] = []
         try:
-            stamp = stamp_of(self._cases[index].image)
-            found = self._store.inspect(self._cases[index])
+            stamps = [stamp_of(file) for file in _files(case)]
+            found = self._store.inspect(case)
         except VolclassError as error:
             # As an exception it would lose its parts between processes.
-            return _Found(error, stamp)
-        case = self._cases[index]
+            return _Found(error, stamps)
         kept = self._store.to_hand_over(case, found) if isinstance(found, str) else None
-        return _Found(found, stamp, kept)
+        return _Found(found, stamps, kept)
 
 
 def prepare(
@@ -188,8 +247,8 @@ def prepare(
         found = item.result
         if isinstance(found, VolclassError):
             raise found
-        if item.volume is not None:
-            store.take_over(case, item.stamp, item.volume)
+        if item.made is not None:
+            store.take_over(case, item.stamps, item.made)
         if isinstance(found, Refusal):
             refused.append(found)
         else:
@@ -214,61 +273,14 @@ def _inspections(store: VolumeStore, cases: Sequence[Case], workers: int) -> Ite
         yield from loaded
 
 
-def check_refusals(refused: Sequence[Refusal], allowed: int) -> None:
-    """Stops the run when more volumes are refused than the user allows.
-
-    Raises:
-        DataError: Lists every refused volume with its reason and remedy.
-    """
-    if len(refused) <= allowed:
-        return
-    lines = [
-        f"\n    - {item.case_id} ({item.file}): {item.code}, {item.reason}; {item.remedy}"
-        for item in refused
-    ]
-    raise DataError(
-        f"{len(refused)} volume{'s' if len(refused) > 1 else ''} cannot be used",
-        why="".join(lines),
-        remedy="mend or remove them; data.max_quarantine="
-        f"{len(refused)} leaves them out and says so in the report",
-    )
-
-
 def doubts(store: VolumeStore, cases: Sequence[Case]) -> dict[str, str]:
     """What was doubtful in accepted volumes, in words by code, with the first files of each."""
     found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for case in cases:
-        for finding in store.findings_of(case):
-            found[finding.code].append((case.image.name, finding.text))
+        for name, finding in store.findings_of(case):
+            found[finding.code].append((name, finding.text))
     return {
         code: f"{len(items)} volume{'s' if len(items) > 1 else ''}, e.g. {items[0][0]}: "
         f"{items[0][1]}"
         for code, items in sorted(found.items())
     }
-
-
-def check_contents(cases: Sequence[Case], contents: dict[str, str]) -> None:
-    """Refuses the same voxels under two patients or with two labels.
-
-    Raises:
-        DataError: E_DUP_CONTENT or E_LABEL_CONFLICT; lists every pair.
-    """
-    first: dict[str, Case] = {}
-    problems: list[str] = []
-    for case in cases:
-        if case.case_id not in contents:
-            continue
-        other = first.setdefault(voxels_of(contents[case.case_id]), case)
-        if other is case:
-            continue
-        pair = f"{other.case_id} ({other.image.name}) and {case.case_id} ({case.image.name})"
-        if other.label != case.label:
-            problems.append(f"E_LABEL_CONFLICT: {pair} have the same voxels and other labels")
-        elif other.patient_id != case.patient_id:
-            problems.append(f"E_DUP_CONTENT: {pair} have the same voxels and other patients")
-    if problems:
-        raise DataError(
-            "the same volume stands in the manifest twice",
-            why="".join(f"\n    - {problem}" for problem in problems),
-            remedy="remove one of each pair, or give both the same patient and label",
-        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, cast
 
 import numpy as np
 
@@ -20,12 +20,22 @@ from .probes import LOGISTIC, TrainingPart, inner_splits, one_thread, tuned_answ
 
 FREQUENCIES = "class_frequencies"
 FOREST = "random_forest"
-Learner = Literal["logistic_regression", "random_forest"]
+EXTRA_TREES = "extra_trees"
+Learner = Literal["logistic_regression", "random_forest", "extra_trees"]
 
 _TREES = 100
+#: Thresholds drawn at random need more trees than searched ones to agree.
+_RANDOM_TREES = 500
 #: Cases that a leaf holds at least; with fewer the trees learn single patients by heart.
 _LEAF = 3
 _EQUAL = 1e-9
+
+
+class CodedTable(Protocol):
+    """What is known of N cases, as numbers that training rows decide the coding of."""
+
+    def coded(self, training: IntArray, wanted: IntArray) -> FloatArray:
+        """The wanted rows, M of them, as numbers: shape (M, F'), finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +115,13 @@ def frequencies(lesson: Lesson, fold: TableFold) -> TableAnswer:
 
 
 def table_answer(
-    table: CaseTable, lesson: Lesson, fold: TableFold, learners: Sequence[Learner], seed: int
+    table: CodedTable,
+    lesson: Lesson,
+    fold: TableFold,
+    learners: Sequence[Learner],
+    seed: int,
+    *,
+    at_shares: bool = False,
 ) -> TableAnswer:
     """The answer of the learner that ranks best on inner folds of the training rows, by patient.
 
@@ -118,6 +134,8 @@ def table_answer(
         fold: The rows.
         learners: What is tried, the simplest first.
         seed: The same seed gives the same answer.
+        at_shares: The learners weigh the classes evenly, which makes a rare class too probable.
+            True brings their answers to the classes' shares in the training rows.
     """
     features = table.coded(fold.training, fold.training)
     test = table.coded(fold.training, fold.test)
@@ -126,7 +144,18 @@ def table_answer(
         learner = learners[0]
         if len(learners) > 1:
             learner = _best(learners, features, labels, patients, seed)
-        return TableAnswer(_fitted(learner, features, labels, patients, test, seed), learner)
+        answer = _fitted(learner, features, labels, patients, test, seed)
+    return TableAnswer(_at_shares(answer, labels) if at_shares else answer, learner)
+
+
+def _at_shares(even: FloatArray, labels: IntArray) -> FloatArray:
+    """Probabilities learnt of evenly weighted classes, at the classes' shares among `labels`.
+
+    By Bayes' rule, as Saerens, Latinne and Decaestecker 2002 (Neural Computation 14:21) write it;
+    of two classes, the order of the cases stays the same.
+    """
+    weighted = even * np.bincount(labels, minlength=even.shape[1])
+    return cast("FloatArray", weighted / weighted.sum(axis=1, keepdims=True))
 
 
 def _best(
@@ -169,15 +198,21 @@ def _fitted(
             # down, says so, and leaves the rest to L-BFGS, whose optimum is the same.
             warnings.filterwarnings("ignore", message="Line search of Newton solver")
             return tuned_answer(LOGISTIC, part, test).probabilities
-    return _forest(features, labels, test, seed)
+    return _forest(learner, features, labels, test, seed)
 
 
-def _forest(features: FloatArray, labels: IntArray, test: FloatArray, seed: int) -> FloatArray:
-    """Probabilities of a random forest (Breiman 2001), classes weighted evenly."""
-    from sklearn.ensemble import RandomForestClassifier  # slow to import
+def _forest(
+    learner: Learner, features: FloatArray, labels: IntArray, test: FloatArray, seed: int
+) -> FloatArray:
+    """Probabilities of a forest, classes weighted evenly.
 
-    forest = RandomForestClassifier(
-        n_estimators=_TREES,
+    Random (Breiman 2001), or extremely randomised (Geurts, Ernst and Wehenkel 2006).
+    """
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier  # slow to import
+
+    extra = learner == EXTRA_TREES
+    forest = (ExtraTreesClassifier if extra else RandomForestClassifier)(
+        n_estimators=_RANDOM_TREES if extra else _TREES,
         min_samples_leaf=_LEAF,
         class_weight="balanced",
         random_state=seed,

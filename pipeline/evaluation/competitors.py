@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from ..config import is_volume_network
 from ..errors import ConfigError, StorageError
 from ..storage import make_folder, read_json, read_table, remove, write_json, write_table
-from .cases import ScoredCases, scored_cases
+from .answers import Answer, is_most_probable, scored_answers
+from .cases import ScoredCases
 
-Kind = Literal["network", "probe", "baseline"]
+Kind = Literal["network", "probe", "baseline", "ensemble"]
 Start = Literal["random", "pretrained", "file", "trained"]
 Initial = Literal["random", "pretrained", "file"]
 
@@ -28,11 +29,14 @@ CARD = "competitor.json"
 PREDICTIONS = "predictions.csv"
 #: The note of a competitor that looks at no voxel; if it can tell the label, that is a shortcut.
 METADATA = "metadata"
+#: The note of a competitor that reads clinical variables alone: it looks at no voxel either.
+CLINICAL = "clinical"
+#: The note of a competitor whose clinical variables tell the label as if they were made of it.
+DISGUISED = "label in disguise"
 
 #: Files that mark a folder as that of a run or of a ladder.
 _RUN_FILES = ("config.yaml", "folds.json", "ladder.json")
 _COLUMNS = ("case_id", "patient_id", "fold", "label", "prediction")
-_ROUNDING = 1e-6
 
 
 class Card(BaseModel):
@@ -56,7 +60,8 @@ class Card(BaseModel):
     folds: str | None = None
     """SHA-256 of the folds, for the record: what counts is the fold of every case."""
     notes: tuple[str, ...] = ()
-    """Shown beside the title; `metadata` marks one that looks at no voxel."""
+    """Shown beside the title; `metadata` and `clinical` mark one that looks at no voxel, and
+    `label in disguise` one whose clinical variables tell the label."""
 
     @property
     def is_volume_network(self) -> bool:
@@ -80,8 +85,18 @@ class Card(BaseModel):
 
     @property
     def is_metadata(self) -> bool:
-        """Whether it looks at no voxel."""
+        """Whether it knows what surrounds the voxels, and no voxel."""
         return METADATA in self.notes
+
+    @property
+    def is_clinical(self) -> bool:
+        """Whether it reads clinical variables alone, and no voxel."""
+        return CLINICAL in self.notes
+
+    @property
+    def is_disguised(self) -> bool:
+        """Whether clinical variables that it reads are the label in disguise."""
+        return DISGUISED in self.notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,14 +112,6 @@ class Competitor:
     card: Card
     case_ids: tuple[str, ...]
     scored: ScoredCases
-
-
-@dataclass(frozen=True)
-class _Row:
-    patient: str
-    fold: int
-    label: int
-    probabilities: tuple[float, ...]
 
 
 def is_competitor(folder: Path) -> bool:
@@ -184,21 +191,13 @@ def read_competitor(folder: Path) -> Competitor:
     classes = tuple(name.removeprefix("p_") for name in table[0] if name.startswith("p_"))
     if len(classes) < 2:
         raise _damaged(path, "it has fewer than two columns of probabilities, p_<class>")
-    rows: dict[str, _Row] = {}
+    rows: dict[str, Answer] = {}
     for cells in table:
         if cells["case_id"] in rows:
             raise _damaged(path, f"case {cells['case_id']!r} stands in it twice")
         rows[cells["case_id"]] = _row(path, cells, classes)
-    case_ids = tuple(sorted(rows))
-    ordered = [rows[case_id] for case_id in case_ids]
     try:
-        scored = scored_cases(
-            [row.label for row in ordered],
-            [row.probabilities for row in ordered],
-            [row.patient for row in ordered],
-            [row.fold for row in ordered],
-            classes,
-        )
+        case_ids, scored = scored_answers(rows, classes)
     except ValueError as error:
         raise _damaged(path, str(error)) from error
     return Competitor(card, case_ids, scored)
@@ -226,17 +225,16 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _row(path: Path, cells: Mapping[str, str], classes: Sequence[str]) -> _Row:
+def _row(path: Path, cells: Mapping[str, str], classes: Sequence[str]) -> Answer:
     about = f"case {cells['case_id']!r}"
     if not cells["fold"].isdecimal():
         raise _damaged(path, f"the fold of {about} is no number from 0: {cells['fold']!r}")
     if cells["label"] not in classes:
         raise _damaged(path, f"{about} is labelled {cells['label']!r}, which is no class of it")
     scores = {name: _probability(path, about, cells[f"p_{name}"]) for name in classes}
-    named = cells["prediction"]
-    if named not in scores or scores[named] < max(scores.values()) - _ROUNDING:
+    if not is_most_probable(cells["prediction"], scores):
         raise _damaged(path, f"the prediction of {about} is not its most probable class")
-    return _Row(
+    return Answer(
         cells["patient_id"],
         int(cells["fold"]),
         list(classes).index(cells["label"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..evaluation.comparison_results import LEVEL, ComparisonEvaluation, Pair, Standing
-from ..evaluation.competitors import METADATA, Card
+from ..evaluation.competitors import CLINICAL, DISGUISED, METADATA, Card
 from .wording import counted, interval, number
 
 _STARTS = {
@@ -13,6 +13,10 @@ _STARTS = {
     "pretrained": "pretrained features",
     "file": "features of a file's network",
 }
+
+
+#: Notes that are shown as marks.
+_MARKED = (METADATA, CLINICAL, DISGUISED)
 
 
 def kind_of(card: Card) -> str:
@@ -26,14 +30,15 @@ def tags(card: Card) -> list[str]:
     """What else to know of a competitor, beside its title; `marks` are shown apart."""
     start = _STARTS.get(card.start or "") if not card.is_untrained else None
     named = [name for name in (card.network, start) if name]
-    return [*named, *(note for note in card.notes if note != METADATA)]
+    return [*named, *(note for note in card.notes if note not in _MARKED)]
 
 
 def marks(item: Standing) -> tuple[str, ...]:
     """What nobody may overlook of a competitor."""
     found = ["random features"] if item.card.is_untrained else []
     found += ["random parts"] if item.card.untrained_parts and not found else []
-    found += ["no voxels"] if item.card.is_metadata else []
+    found += ["no voxels"] if item.card.is_metadata or item.card.is_clinical else []
+    found += [DISGUISED] if item.card.is_disguised else []
     return tuple(found + (["shortcut"] if item.tells_by_metadata else []))
 
 
@@ -124,8 +129,8 @@ def _needs_no_volume(item: Standing) -> bool:
 
 
 def warnings(found: ComparisonEvaluation) -> tuple[str, ...]:
-    """What puts every result in doubt, one sentence a reason."""
-    return tuple(
+    """What puts results in doubt, one sentence a reason."""
+    shortcuts = tuple(
         f"Shortcut: the label can be told from metadata alone, without looking at voxels "
         f"({item.title}: {_spoken(item)}). Scanner, site or spacing may be confounded "
         "with the label, and a network can read them from the voxels too. All results are in "
@@ -133,12 +138,26 @@ def warnings(found: ComparisonEvaluation) -> tuple[str, ...]:
         for item in found.standings
         if item.tells_by_metadata
     )
+    return (*shortcuts, *_disguises(found))
+
+
+def _disguises(found: ComparisonEvaluation) -> tuple[str, ...]:
+    told = [f"{item.title}: {_spoken(item)}" for item in found.standings if item.card.is_disguised]
+    if not told:
+        return ()
+    return (
+        "Label in disguise: clinical variables tell the label without any image, as if they had "
+        "been made of it. What reads them means nothing, and cannot be compared with what does "
+        f"not ({'; '.join(told)}).",
+    )
 
 
 def chip(found: ComparisonEvaluation) -> tuple[str, str]:
     """The verdict as a kind (good, open, bad) and a few words."""
-    if warnings(found):
+    if any(item.tells_by_metadata for item in found.standings):
         return "bad", "All results are in doubt: the label can be told from metadata."
+    if warnings(found):
+        return "bad", "Clinical variables are the label in disguise: what reads them is in doubt."
     if found.standings[0].auroc.estimate is None:
         return "open", "No AUROC is defined."
     others = len(found.standings) - 1

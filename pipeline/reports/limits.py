@@ -16,6 +16,7 @@ def limits(run: RunFiles, result: Evaluation) -> list[str]:
     """The limits of this run's evidence, one sentence or two each, the gravest first."""
     return [
         *_unfinished(run),
+        *_covariates(run),
         *_start(run),
         *_precision(result),
         *_collection(run),
@@ -35,6 +36,19 @@ def _unfinished(run: RunFiles) -> list[str]:
     return [
         f"How the whole run will end: {done} of {planned} folds are finished, the figures will "
         "change."
+    ]
+
+
+def _covariates(run: RunFiles) -> list[str]:
+    if run.judged is None:
+        return []
+    names = ", ".join(f"“{name}”" for name in run.judged.alone)
+    many = len(run.judged.alone) > 1
+    return [
+        f"What the images add: the network also reads {names}, which alone "
+        f"{'reach' if many else 'reaches'} an AUROC of {number(run.judged.together, 2)} on the "
+        "cases that taught it (out of fold; at least 0.5, for the direction plays no part). A "
+        "ladder with the rungs `clinical` and `train` shows the difference with its interval."
     ]
 
 

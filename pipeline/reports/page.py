@@ -75,7 +75,11 @@ def metrics_json(run: RunFiles, result: Evaluation) -> dict[str, JsonValue]:
         }
         folds.append(known)
     unfinished: list[JsonValue] = list(run.unfinished)
-    return {**values, "folds": folds, "unfinished_folds": unfinished, "left_out": len(run.left_out)}
+    more: dict[str, JsonValue] = {}
+    if run.judged is not None:
+        more = {"covariates": run.judged.model_dump(mode="json", exclude={"format"})}
+    left_out = len(run.left_out)
+    return {**values, "folds": folds, "unfinished_folds": unfinished, "left_out": left_out, **more}
 
 
 def render_page(run: RunFiles, result: Evaluation, notices: tuple[str, ...]) -> str:
@@ -97,6 +101,7 @@ def render_page(run: RunFiles, result: Evaluation, notices: tuple[str, ...]) -> 
             result, run.plan.scheme, run.environment.get("patients_assumed") == "true"
         ),
         notices=notices,
+        warnings=() if run.judged is None else run.judged.warnings(),
         figures=sections.figure_rows(run, result),
         limits=limits(run, result),
         folds=sections.fold_rows(run, result),

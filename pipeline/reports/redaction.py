@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PureWindowsPath
 
-from ..config import PATH_KEYS
+from ..config import is_path
 
 _ABSOLUTE = re.compile(r"^(?:[\\/~]|[A-Za-z]:[\\/]|file:)")
 _PATH_IN_TEXT = re.compile(r"(?<![\w/.])(?:file:|[A-Za-z]:)?(?:[\\/]+[^\s\\/'\"<>:,;()]+){2,}")
@@ -33,9 +33,13 @@ def relative_only(path: str) -> str:
 def shown_settings(settings: Mapping[str, object]) -> dict[str, str]:
     """Nested settings as one row a key, e.g. `train.lr: 0.001`, with folders hidden."""
     rows = _flat(settings, ())
-    hidden = {".".join(key) for key in PATH_KEYS}
+
+    def is_hidden(key: str, value: str) -> bool:
+        section, _, name = key.partition(".")
+        return value != "null" and is_path(section, name, value)
+
     return {
-        key: f"…/{file_name(value)}" if key in hidden and value != "null" else hide_paths(value)
+        key: f"…/{file_name(value)}" if is_hidden(key, value) else hide_paths(value)
         for key, value in rows.items()
     }
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..config import ReportConfig, is_volume_network
 from ..errors import StorageError
 from ..evaluation.cases import ScoredCases
+from ..evaluation.disguise import Judged, read_judged
 from ..storage import read_json
 from .redaction import shown_settings
 from .run_tables import Epoch, LeftOut, read_left_out, read_log, read_predictions
@@ -70,6 +71,7 @@ class RunFiles:
         environment: Every entry of `environment.json` as text, paths hidden.
         notices: What is missing in the folder, one sentence each.
         slices: What each slice of each row of `scored` says; None for a 3D network.
+        judged: How well its covariates tell the label alone; None where it reads none.
     """
 
     folder: Path
@@ -84,6 +86,7 @@ class RunFiles:
     environment: Mapping[str, str]
     notices: tuple[str, ...]
     slices: SliceTable | None
+    judged: Judged | None
 
     @property
     def unfinished(self) -> tuple[int, ...]:
@@ -117,6 +120,7 @@ def read_run(run: Path) -> RunFiles:
         run, plan.classes, case_ids, {case: fold for case, (fold, _, _) in expected.items()}
     )
     missing += ["slices.csv of every fold"] if slices is None and _reads_slices(config) else []
+    judged = _read_judged(run) if config.get("data.covariates", "[]") != "[]" else None
     return RunFiles(
         folder=run,
         plan=plan,
@@ -130,12 +134,20 @@ def read_run(run: Path) -> RunFiles:
         environment=environment or {},
         notices=(*_gaps(plan, scored), *(f"{name} is missing from the run." for name in missing)),
         slices=slices,
+        judged=judged,
     )
 
 
 def _reads_slices(config: Mapping[str, str]) -> bool:
     name = config.get("model.name")
-    return name is not None and not is_volume_network(name)
+    # A head that reads pooled stages hears no slice alone.
+    by_stages = config.get("model.head.stages") == "all" or config.get("model.head.pool") == "stats"
+    return name is not None and not is_volume_network(name) and not by_stages
+
+
+def _read_judged(run: Path) -> Judged:
+    """Needed: without it nobody would be told that a covariate is the label."""
+    return read_judged(run / "covariates_judged.json")
 
 
 def _expected(plan: RunPlan) -> dict[str, tuple[int, str, str]]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StorageError
-from ..evaluation.cases import ScoredCases, scored_cases
+from ..evaluation.answers import Answer, is_most_probable, scored_answers
+from ..evaluation.cases import ScoredCases
 from ..storage import read_table
 
-_ROUNDING = 1e-6
 _REMEDY = "restore the file, or delete it and predict again with --resume"
 _OTHER_REMEDIES = {
     # A fold counts as finished while its predictions are there.
@@ -42,19 +42,6 @@ class LeftOut:
     code: str
     reason: str
     remedy: str
-
-
-@dataclass(frozen=True)
-class _Row:
-    fold: int
-    patient: str
-    label: int
-    probabilities: tuple[float, ...]
-
-    def agrees(self, other: _Row) -> bool:
-        pairs = zip(self.probabilities, other.probabilities, strict=True)
-        same = (self.fold, self.patient, self.label) == (other.fold, other.patient, other.label)
-        return same and all(abs(one - two) <= _ROUNDING for one, two in pairs)
 
 
 def read_log(path: Path) -> tuple[Epoch, ...] | None:
@@ -110,7 +97,7 @@ def read_predictions(
     """
     paths = [run / "predictions.csv"]
     paths += [run / f"fold_{fold}" / "predictions.csv" for fold in _fold_numbers(expected)]
-    rows: dict[str, _Row] = {}
+    rows: dict[str, Answer] = {}
     for path in paths:
         if not path.exists():
             continue
@@ -126,7 +113,10 @@ def read_predictions(
             why="no fold is finished",
             remedy="continue the training with --resume, then make the report",
         )
-    return _assembled(run, rows, classes)
+    try:
+        return scored_answers(rows, classes)
+    except ValueError as error:
+        raise damaged_table(run / "predictions.csv", str(error)) from error
 
 
 def _fold_numbers(expected: Mapping[str, tuple[int, str, str]]) -> list[int]:
@@ -135,10 +125,10 @@ def _fold_numbers(expected: Mapping[str, tuple[int, str, str]]) -> list[int]:
 
 def _prediction_file(
     path: Path, classes: Sequence[str], expected: Mapping[str, tuple[int, str, str]]
-) -> dict[str, _Row]:
+) -> dict[str, Answer]:
     columns = ["case_id", "patient_id", "fold", "label", "prediction"]
     columns += [f"p_{name}" for name in classes]
-    result: dict[str, _Row] = {}
+    result: dict[str, Answer] = {}
     for cells in table_rows(path, columns):
         case = cells["case_id"]
         planned = expected.get(case)
@@ -154,32 +144,12 @@ def _prediction_file(
         known = tuple(value for value in values if value is not None)
         if len(known) < len(values):
             raise damaged_table(path, f"case {case!r} lacks a probability")
-        _check_prediction(path, case, cells["prediction"], dict(zip(classes, known, strict=True)))
-        result[case] = _Row(planned[0], planned[1], list(classes).index(planned[2]), known)
+        if not is_most_probable(cells["prediction"], dict(zip(classes, known, strict=True))):
+            raise damaged_table(
+                path, f"the prediction of case {case!r} is not its most probable class"
+            )
+        result[case] = Answer(planned[1], planned[0], list(classes).index(planned[2]), known)
     return result
-
-
-def _check_prediction(path: Path, case: str, named: str, scores: Mapping[str, float]) -> None:
-    if named not in scores or scores[named] < max(scores.values()) - _ROUNDING:
-        raise damaged_table(path, f"the prediction of case {case!r} is not its most probable class")
-
-
-def _assembled(
-    run: Path, rows: Mapping[str, _Row], classes: Sequence[str]
-) -> tuple[tuple[str, ...], ScoredCases]:
-    case_ids = tuple(sorted(rows))
-    ordered = [rows[case] for case in case_ids]
-    try:
-        scored = scored_cases(
-            [row.label for row in ordered],
-            [row.probabilities for row in ordered],
-            [row.patient for row in ordered],
-            [row.fold for row in ordered],
-            classes,
-        )
-    except ValueError as error:
-        raise damaged_table(run / "predictions.csv", str(error)) from error
-    return case_ids, scored
 
 
 def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from .checkpoint import Checkpoint, CheckpointFolder, Json
 from .monitor import TensorBoardMonitor
 from .optim import AveragedWeights, learning_rate
+from .reconstruction import ReconstructionTask
 from .signals import StopRequest
 from .state import Row, TrainState
 from .task import ClassificationTask
@@ -59,7 +60,7 @@ class Validation:
 
     loss: float
     auroc: float | None
-    accuracy: float
+    accuracy: float | None
 
 
 @dataclass
@@ -87,7 +88,7 @@ class FoldTraining:
 
     accelerator: Accelerator
     task: torch.nn.Module
-    plain_task: ClassificationTask
+    plain_task: ClassificationTask | ReconstructionTask
     optimizer: Optimizer
     averaged: AveragedWeights
     schedule: Schedule

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..batches import Batch
+from ..batches import Batch, beside_the_volume, to_device
 from ..errors import DivergedError
 from .views import View, mean_logits
 
@@ -41,8 +41,9 @@ def predict_logits(
     indices: list[Tensor] = []
     for batch in batches:
         with accelerator.autocast():
-            images = batch["image"].to(accelerator.device, non_blocking=True)
-            logits.append(mean_logits(network, images, views))
+            moved = to_device(batch, accelerator.device)
+            beside = beside_the_volume(moved)
+            logits.append(mean_logits(network, moved["image"], views, beside))
         indices.append(batch["index"].to(accelerator.device))
     network.train(was_training)
     return _gathered(logits, indices, accelerator, cases)

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from ..batches import LoadedStep
+from ..batches import LoadedStep, to_device
 from ..errors import DivergedError
 from ..seeds import derived_seed
 from .checkpoint import Checkpoint
@@ -73,7 +73,7 @@ def _step(run: FoldTraining, loaded: LoadedStep) -> None:
     torch.manual_seed(derived_seed(run.seed, "step", state.step, run.accelerator.process_index))
     rate = run.schedule.rate(state.step)
     for group in run.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("factor", 1.0)
     if run.monitor and state.step == 0:
         run.monitor.inputs(0, loaded.batches[0]["image"])
     sums, bad = _gradients(run, loaded)
@@ -105,15 +105,18 @@ def _gradients(run: FoldTraining, loaded: LoadedStep) -> tuple[dict[str, float],
     totals: dict[str, Tensor] = {}
     bad: list[int] = []
     for number, batch in enumerate(loaded.batches):
-        images = batch["image"].to(accelerator.device, non_blocking=True)
-        labels = batch["label"].to(accelerator.device, non_blocking=True)
+        moved = to_device(batch, accelerator.device)
+        images, labels = moved["image"], moved["label"]
+        beside = {"covariates": moved["covariates"]} if "covariates" in moved else {}
+        if "mask" in moved:
+            beside["masks"] = moved["mask"]
         target: tuple[Tensor, ...] = (labels,)
         if run.schedule.mixup > 0:
             purpose = (run.seed, run.state.step, number, int(accelerator.process_index))
             images, partners, shares = mixed(images, labels, run.schedule.mixup, *purpose)
             target = (labels, partners, shares)
         with _synchronised(run, number == len(loaded.batches) - 1), accelerator.autocast():
-            losses: Losses = run.task(images, *target)
+            losses: Losses = run.task(images, *target, **beside)
             # DDP averages over processes; we want the sum over the cases of the whole step.
             accelerator.backward(losses["total"] * accelerator.num_processes / loaded.plan.cases)
         finite = torch.isfinite(losses.pop("cases")).cpu()
@@ -182,10 +185,10 @@ def _finish_epoch(run: FoldTraining) -> None:
 
 def _row(state: TrainState, validation: Validation | None, better: bool, rate: float) -> Row:
     sums, cases = state.sums, max(state.sums["cases"], 1.0)
-    heads = {
+    further = {
         f"train_loss_{name.removeprefix(_SUM)}": value / cases
         for name, value in sums.items()
-        if name.startswith(f"{_SUM}stage_")
+        if name.startswith((f"{_SUM}stage_", f"{_SUM}mask"))
     }
     return {
         "epoch": state.epoch,
@@ -193,7 +196,7 @@ def _row(state: TrainState, validation: Validation | None, better: bool, rate: f
         "lr": rate,
         "train_loss": sums[f"{_SUM}total"] / cases,
         "train_loss_main": sums[f"{_SUM}main"] / cases,
-        **heads,
+        **further,
         "validation_loss": validation.loss if validation else None,
         "validation_auroc": validation.auroc if validation else None,
         "validation_accuracy": validation.accuracy if validation else None,

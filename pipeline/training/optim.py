@@ -9,10 +9,35 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .parts import factors
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices and kernels with weight decay; norms, biases and scales without."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+def parameter_groups(
+    module: nn.Module, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict[str, object]]:
+    """Matrices and kernels with weight decay; norms, biases and scales without.
+
+    Args:
+        module: A network, or a task around one.
+        weight_decay: Of matrices and kernels.
+        layer_decay: Factor of the learning rate from each part of the network to the one before
+            it; below 1 each part has groups of its own, with their `factor`.
+    """
+    if layer_decay == 1.0:
+        return _by_dimensions([p for p in module.parameters() if p.requires_grad], weight_decay)
+    trained: dict[float, list[nn.Parameter]] = {}
+    share = factors(module, layer_decay)
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            trained.setdefault(share[name], []).append(parameter)
+    return [
+        {**group, "factor": factor}
+        for factor, parameters in sorted(trained.items())
+        for group in _by_dimensions(parameters, weight_decay)
+    ]
+
+
+def _by_dimensions(trained: list[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
     return [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models2d.slices import SliceClassifier
 
-from ..batches import Batch
+from ..batches import Batch, beside_the_volume, to_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,14 @@ def _described(
     # A function of its own, so that the maps are free before the next batch: the memory is used
     # again, where fresh pages would have to be fetched from the system for every batch.
     with torch.inference_mode(), accelerator.autocast():
-        images = batch["image"].to(accelerator.device, non_blocking=True)
+        moved = to_device(batch, accelerator.device)
+        images = moved["image"]
         if isinstance(network, SliceClassifier):
             # A slice is described by its mean, as 2D networks are trained; then over the slices.
             pooled = [pool(v.transpose(1, 2)).cpu() for v in network.stage_vectors(images)]
             maps = [*network.forward_stages(images)] if keep_maps else []
         else:
-            *maps, _ = network(images)
+            *maps, _ = network(images, *beside_the_volume(moved))
             pooled = [pool(stage).cpu() for stage in maps]
     return StageBatch(batch["index"].tolist(), maps if keep_maps else [], pooled)
 

@@ -41,8 +41,20 @@ def _view(order: tuple[int, ...], mirrored: Sequence[int]) -> View:
     return lambda images: torch.flip(images.permute(turned), axes).contiguous()
 
 
-def mean_logits(network: nn.Module, images: Tensor, views: Sequence[View]) -> Tensor:
-    """(B, K): the mean over all views of the logits of a network that returns them last."""
+def mean_logits(
+    network: nn.Module, images: Tensor, views: Sequence[View], beside: Sequence[Tensor] = ()
+) -> Tensor:
+    """The mean over all views of the logits of a network that returns them last.
+
+    Args:
+        network: Returns `(*stages, logits)`.
+        images: (B, C, X, Y, Z).
+        views: None of them for the volumes as they are.
+        beside: What the network reads beside them, the same from every side.
+
+    Returns:
+        (B, K) float32.
+    """
     if not views:
-        return torch.as_tensor(network(images)[-1]).float()
-    return torch.stack([network(view(images))[-1].float() for view in views]).mean(0)
+        return torch.as_tensor(network(images, *beside)[-1]).float()
+    return torch.stack([network(view(images), *beside)[-1].float() for view in views]).mean(0)

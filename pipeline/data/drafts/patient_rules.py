@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .name_prefix import COVERED, Ids, prefix_ids
@@ -92,15 +92,20 @@ def _folder_or_name(files: Sequence[Parts], least: int, doubts: list[str]) -> Id
         return folders  # every name stays in its folder
     if all(len(group) == 1 for group in inside.values()):
         return names  # every folder is of one patient, who has several
-    lettered = _lettered(names), _lettered(folders)
-    by_name = lettered[0] > lettered[1] or (
-        lettered[0] == lettered[1] and len(across) > len(inside)
+    # Patients have letters rather than visits do; most have several scans; and they are many.
+    by_name = (_lettered(names), _repeated(across), len(across)) > (
+        *(_lettered(folders), _repeated(inside), len(inside)),
     )
     doubts.append(
         "folders and file names could both be patients; "
         f"the {'names' if by_name else 'folders'} were taken"
     )
     return names if by_name else folders
+
+
+def _repeated(groups: Mapping[str, set[str]]) -> float:
+    """The share of groups with several members."""
+    return sum(len(group) > 1 for group in groups.values()) / len(groups)
 
 
 def _lettered(ids: Ids) -> bool:

@@ -145,11 +145,15 @@ class Anatomy:
         value += (SOFT_TISSUE - FAT) * muscle
         value += (self.organ_hu - SOFT_TISSUE) * self.organ.cover(points)
         value += (self.spine_hu - SOFT_TISSUE) * self.spine.cover(points)
-        offsets = np.stack([points[i] - np.float32(self.lesion_centre[i]) for i in range(3)])
-        value += (self.lesion_hu - value) * self.outline.cover(offsets)
+        value += (self.lesion_hu - value) * self.lesion_cover(points)
         grid = points / TEXTURE_PITCH_MM + (TEXTURE_POINTS - 1) / 2
         texture = ndimage.map_coordinates(self.texture, grid, order=1, mode="reflect")
         return value + muscle * texture
+
+    def lesion_cover(self, points: Floats) -> Floats:
+        """Part of each point's neighbourhood, shape (3, ...) in mm, that is lesion: 0 to 1."""
+        offsets = np.stack([points[i] - np.float32(self.lesion_centre[i]) for i in range(3)])
+        return self.outline.cover(offsets)
 
 
 def draw_outline(rng: np.random.Generator, margin: Margin, diameter_mm: float) -> Outline:

@@ -3,6 +3,7 @@
 A volume is a pure function of (seed, patient, scan), so neither the order of writing nor the
 number of patients changes it. Classes, sites and numbers of scans are balanced against each
 other: neither site nor geometry nor grey values betray the class, only the lesion's shape does.
+Patients of both classes have a lesion of one size, so each volume comes with a mask of it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -23,11 +25,13 @@ from ...storage import make_folder, sha256, write_bytes, write_table
 from .phantom_shapes import Doubles, Margin, draw_anatomy, rotation
 from .record import is_whole, write_record
 
-VERSION = 1
+Voxel = TypeVar("Voxel", np.int16, np.uint8)
+
+VERSION = 2
 """Raised whenever the same config gives other bytes; older folders are then made anew."""
 MANIFEST, RECORD = "manifest.csv", "phantoms.json"
 COLUMNS = (
-    *("image", "label", "patient_id", "case_id", "site"),
+    *("image", "label", "patient_id", "case_id", "site", "mask"),
     *("lesion_x", "lesion_y", "lesion_z", "lesion_mm"),
 )
 ORIENTATIONS = ("RAS", "LPS", "LAS", "RPI", "PIR", "SRA", "LIP", "ASL")
@@ -53,6 +57,7 @@ class PhantomScan:
 
     Attributes:
         voxels: Grey values in HU, int16, in the stored order of axes.
+        mask: 1 where at least half of a voxel is lesion, else 0, uint8, in the same order.
         affine: Voxel indices to RAS+ millimetres, shape (4, 4).
         margin: The class.
         site: Key of `SITES`.
@@ -61,6 +66,7 @@ class PhantomScan:
     """
 
     voxels: npt.NDArray[np.int16]
+    mask: npt.NDArray[np.uint8]
     affine: Doubles
     margin: Margin
     site: str
@@ -78,7 +84,7 @@ def write_phantoms(
 
     Args:
         config: Numbers of patients and scans, and the seed.
-        folder: Receives `images/`, `manifest.csv` and `phantoms.json`.
+        folder: Receives `images/`, `masks/`, `manifest.csv` and `phantoms.json`.
         progress: Called with the volumes done and the volumes in all, after each volume.
 
     Returns:
@@ -89,7 +95,8 @@ def write_phantoms(
     """
     if is_whole(folder / RECORD, _origin(config), MANIFEST):
         return folder / MANIFEST
-    make_folder(folder / "images")
+    for name in ("images", "masks"):
+        make_folder(folder / name)
     cases = [
         (patient, scan)
         for patient in range(config.patients)
@@ -100,10 +107,10 @@ def write_phantoms(
     for done, (patient, scan) in enumerate(cases, start=1):
         phantom = make_phantom(config.seed, patient, scan)
         row = _row(phantom, patient, scan)
-        content = nifti_bytes(phantom)
-        write_bytes(folder / str(row["image"]), content)
+        for column, content in (("image", nifti_bytes(phantom)), ("mask", mask_bytes(phantom))):
+            write_bytes(folder / str(row[column]), content)
+            digests[str(row[column])] = sha256(content)
         rows.append(row)
-        digests[str(row["image"])] = sha256(content)
         if progress is not None:
             progress(done, len(cases))
     write_table(folder / MANIFEST, COLUMNS, rows)
@@ -144,12 +151,14 @@ def make_phantom(seed: int, patient: int, scan: int) -> PhantomScan:
     world = [origin[i] + spacing[i] * np.arange(shape[i]) - middle[i] for i in range(3)]
     x, y, z = np.meshgrid(*world, indexing="ij", sparse=True)
     points = np.stack([turn[0, i] * x + turn[1, i] * y + turn[2, i] * z for i in range(3)])
-    ideal = anatomy.hounsfield(points.astype(np.float32))
-    voxels, affine = stored(
-        _scanned(ideal, spacing, SITES[site], rng), spacing, origin, str(rng.choice(ORIENTATIONS))
-    )
+    points = points.astype(np.float32)
+    scanned = _scanned(anatomy.hounsfield(points), spacing, SITES[site], rng)
+    axes = str(rng.choice(ORIENTATIONS))
+    voxels, affine = stored(scanned, spacing, origin, axes)
+    marked = (anatomy.lesion_cover(points) >= 0.5).astype(np.uint8)
+    mask, _ = stored(marked, spacing, origin, axes)
     lesion = middle + turn @ anatomy.lesion_centre
-    return PhantomScan(voxels, affine, margin, site, lesion, anatomy.lesion_mm)
+    return PhantomScan(voxels, mask, affine, margin, site, lesion, anatomy.lesion_mm)
 
 
 def _scanned(
@@ -167,8 +176,8 @@ def _scanned(
 
 
 def stored(
-    voxels: npt.NDArray[np.int16], spacing: Doubles, origin: Doubles, axes: str
-) -> tuple[npt.NDArray[np.int16], Doubles]:
+    voxels: npt.NDArray[Voxel], spacing: Doubles, origin: Doubles, axes: str
+) -> tuple[npt.NDArray[Voxel], Doubles]:
     """Flips and permutes a RAS+ volume into another order of axes, and makes its affine.
 
     Args:
@@ -194,9 +203,18 @@ def stored(
 
 def nifti_bytes(phantom: PhantomScan) -> bytes:
     """The compressed NIfTI-1 file of a phantom: equal phantoms give equal bytes."""
-    image = nib.Nifti1Image(phantom.voxels, phantom.affine)
-    image.set_sform(phantom.affine, code="scanner")
-    image.set_qform(phantom.affine, code="scanner")
+    return _nifti_bytes(phantom.voxels, phantom.affine)
+
+
+def mask_bytes(phantom: PhantomScan) -> bytes:
+    """The same of the mask of its lesion."""
+    return _nifti_bytes(phantom.mask, phantom.affine)
+
+
+def _nifti_bytes(voxels: npt.NDArray[Voxel], affine: Doubles) -> bytes:
+    image = nib.Nifti1Image(voxels, affine)
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
     image.header.set_xyzt_units("mm")
     # Noise hardly compresses, so a higher level costs time and gains nothing.
     return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)
@@ -207,7 +225,8 @@ def _row(phantom: PhantomScan, patient: int, scan: int) -> dict[str, object]:
     case_id = f"{patient_id}_{scan}"
     lesion = (round(float(value), 2) for value in (*phantom.lesion, phantom.lesion_mm))
     names = (f"images/{case_id}.nii.gz", phantom.margin, patient_id, case_id, phantom.site)
-    return dict(zip(COLUMNS, (*names, *lesion), strict=True))
+    mask = f"masks/{case_id}.nii.gz"
+    return dict(zip(COLUMNS, (*names, mask, *lesion), strict=True))
 
 
 def _origin(config: PhantomConfig) -> dict[str, JsonValue]:

@@ -1,0 +1,196 @@
+"""`make benchmark-medmnist`: one recipe on every set of MedMNIST 3D that can be had.
+
+For each set, the training and validation parts of the official split decide what the recipe leaves
+open; then the rungs of a ladder are climbed on that split, with several seeds each, and the figures
+go into a table beside the published ones. The test part is read when a rung has been trained, and
+by nothing before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from .benchmark_table import RungFigures, SetFigures, difference, table_lines
+from .build import build_manifest
+from .compare import Comparison, read_entry
+from .config_file import load_config
+from .data.formats.dispatch import read_volume
+from .data.sources.medmnist_sets import SETS, file_name
+from .ensemble import answers_by_seed
+from .errors import DataError
+from .evaluation.seed_figures import seed_figures
+from .ladder import ladder
+from .ladder_config import read_ladder
+from .markdown import put_part
+from .progress import Display, making_bar
+from .run import RunFolder
+from .storage import make_folder, read_json, read_table, write_json
+from .tune import tune
+
+RECIPE, LADDER = "benchmarks/medmnist3d", "ladders/medmnist3d"
+SYMMETRY = "tuning/medmnist3d_symmetry"
+#: Steps of the augmentation that change grey values, of which a binary shape has none.
+_GREY = ("intensity", "gamma", "noise", "blur")
+_RULES = "rules.json"
+#: A published set cannot be mended: what cannot be read is left out, and the page says which.
+_MOST_LEFT_OUT = 20
+#: The rung that all others are held against.
+REFERENCE = "nano"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the training and validation parts decided for a set.
+
+    Attributes:
+        binary: Whether every training volume has two values at most.
+        flip: Probability of a mirror along each axis.
+        rotate90: Probability of a quarter turn in each plane.
+    """
+
+    binary: bool
+    flip: float
+    rotate90: float
+
+    def overrides(self) -> list[str]:
+        """The settings that follow."""
+        grey = [f"augment.{name}=0.0" for name in _GREY] if self.binary else []
+        views = [] if self.flip > 0 else ["augment.test_time=none"]
+        return [*grey, f"augment.flip={self.flip}", f"augment.rotate90={self.rotate90}", *views]
+
+    def lines(self) -> list[str]:
+        """What was decided, in words."""
+        kind = "binary shapes, so no grey augmentation" if self.binary else "grey volumes"
+        chosen = {
+            (True, True): "mirrors and quarter turns",
+            (True, False): "mirrors",
+            (False, True): "quarter turns",
+            (False, False): "neither mirrors nor turns",
+        }[self.flip > 0, self.rotate90 > 0]
+        return [f"Training part: {kind}. Validation part: {chosen}."]
+
+
+def benchmark(
+    root: Path,
+    out: Path,
+    page: Path,
+    display: Display,
+    *,
+    size: int = 28,
+    overrides: Sequence[str] = (),
+) -> list[str]:
+    """Runs every set whose official file is there, and writes their part of the page.
+
+    Stopped, it goes on where it stopped.
+
+    Args:
+        root: Folder of the official `.npz` files.
+        out: A folder for each set: what was decided, the ladder, its comparison.
+        page: The Markdown file whose part on MedMNIST is replaced.
+        display: Where progress is shown.
+        size: Voxels along each axis, 28 or 64.
+        overrides: `section.key=value`, for all rungs of all sets.
+
+    Returns:
+        The tables, as they stand on the page.
+
+    Raises:
+        DataError: No set is there, or a file is not the official one.
+        VolclassError: Whatever a rung refuses; finished rungs stay.
+    """
+    names = [name for name in SETS if (root / file_name(name, size)).is_file()]
+    if not names:
+        raise DataError(
+            f"there is no set of MedMNIST 3D at {size}^3",
+            where=str(root),
+            why=f"looked for {', '.join(file_name(name, size) for name in SETS)}",
+            remedy="name the folder that holds one of them",
+        )
+    bar = display.bar("sets", len(names))
+    tables = []
+    for name in names:
+        tables.append(_one_set(name, size, root, out / f"{name}_{size}", display, overrides))
+        bar.advance(note=name)
+    missing = [name for name in SETS if name not in names]
+    lines = table_lines(tables, missing, size)
+    put_part(page, f"MedMNIST 3D at {size}^3", lines)
+    return lines
+
+
+def _one_set(
+    name: str, size: int, root: Path, out: Path, display: Display, overrides: Sequence[str]
+) -> SetFigures:
+    display.line(f"{name}, {size}^3")
+    data = [
+        *(f"data.name={name}", f"data.root={root.resolve()}", f"data.size={size}"),
+        f"system.cache_dir={out.resolve().parent / '.volclass-cache'}",
+        f"data.max_quarantine={_MOST_LEFT_OUT}",
+        *overrides,
+    ]
+    rules = _rules(data, size, out, display)
+    for line in rules.lines():
+        display.line(line)
+    source = LADDER if size == 28 else f"{LADDER}_{size}"
+    settings = [*data, *rules.overrides()]
+    compared = ladder(source, out / "ladder", display, settings)
+    rungs = read_ladder(source, settings, lambda _: None).rungs
+    folders = {rung.plan.shown: out / "ladder" / rung.plan.name for rung in rungs}
+    told = [*rules.lines(), *_left_out(RunFolder(out / "ladder"))]
+    return SetFigures(name, SETS[name].counts, told, _figures(compared, folders))
+
+
+def _left_out(folder: RunFolder) -> list[str]:
+    """Which volumes of the set cannot be used, and what is doubtful in the others, in words."""
+    refused = read_table(folder.quarantine)
+    named = [f"{row['case_id']} ({row['code']})" for row in refused]
+    environment = read_json(folder.environment)
+    doubtful = environment.get("doubtful") if isinstance(environment, dict) else None
+    return [
+        *([f"Left out: {', '.join(named)}."] if named else []),
+        *([f"Doubtful: {doubtful}."] if doubtful else []),
+    ]
+
+
+def _rules(data: Sequence[str], size: int, out: Path, display: Display) -> Rules:
+    """What the set itself decides; noted, so that it is decided once."""
+    path = out / _RULES
+    if path.is_file():
+        return TypeAdapter(Rules).validate_python(read_json(path))
+    make_folder(out)
+    binary = _is_binary(data, out, display)
+    grey = [f"augment.{name}=0.0" for name in _GREY] if binary else []
+    larger = [f"preprocess.size=[{size},{size},{size}]", "model.stem={kernel: 7, stride: 4}"]
+    settings = [*data, *grey, *(larger if size != 28 else ())]
+    found = tune(SYMMETRY, out / "symmetry", display, settings).record.best
+    assert found is not None, "a search without a complete trial raises"
+    flip, turn = (float(str(found.parameters[f"augment.{key}"])) for key in ("flip", "rotate90"))
+    rules = Rules(binary, flip, turn)
+    write_json(path, TypeAdapter(Rules).dump_python(rules, mode="json"))
+    return rules
+
+
+def _is_binary(data: Sequence[str], out: Path, display: Display) -> bool:
+    """Whether every volume of the training part has two values at most; no other is read."""
+    config = load_config(RECIPE, data)
+    manifest = build_manifest(config, RunFolder(out).cache(config), making_bar(display))
+    taught = [case for case in manifest.cases if case.split == "train"]
+    return all(len(np.unique(read_volume(case.image).voxels)) <= 2 for case in taught)
+
+
+def _figures(compared: Comparison, folders: Mapping[str, Path]) -> list[RungFigures]:
+    """The figures of each rung, in the order of the ladder."""
+    found = compared.evaluation
+    places = {item.title: place for place, item in enumerate(found.standings)}
+    reference = places[next(title for title, path in folders.items() if path.name == REFERENCE)]
+    rows = []
+    for title, path in folders.items():
+        answers = read_entry(path).answers
+        seeds = seed_figures([*answers_by_seed(path, answers).values()])
+        standing = found.standings[places[title]]
+        rows.append(RungFigures(standing, seeds, difference(found, places[title], reference)))
+    return rows

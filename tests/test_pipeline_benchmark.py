@@ -1,0 +1,222 @@
+"""The benchmark: what a set itself decides, what the table says, when the test part is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import Lines
+
+from pipeline import benchmark as module
+from pipeline.benchmark import Rules, benchmark
+from pipeline.data.cases import Case
+from pipeline.data.sources.medmnist_sets import SETS, MedmnistSet
+from pipeline.data.volumes import VolumeStore
+from pipeline.errors import DataError
+from pipeline.evaluation import baselines as tables
+from pipeline.evaluation.published import PUBLISHED
+from pipeline.train import train_member
+
+NAME, SIDE, COUNTS = "adrenalmnist3d", 12, (24, 12, 12)
+PLAN = {
+    "config": "benchmarks/medmnist3d",
+    "set": {"train.seeds": 2},
+    "rungs": [
+        {"name": "shape", "kind": "shape"},
+        {"name": "nano", "kind": "train", "title": "PoolFormer nano"},
+        {"name": "nano_shape", "kind": "ensemble", "of": ["nano", "shape"]},
+    ],
+}
+SEARCH = {
+    "config": "benchmarks/medmnist3d",
+    "set": {"augment.test_time": "none"},
+    "trials": 2,
+    "sampler": "grid",
+    "pruner": "none",
+    "space": {
+        "augment.flip": {"choices": [0.5, 0.0]},
+        "augment.rotate90": {"choices": [0.0, 0.5]},
+    },
+}
+SMALL = [
+    f"preprocess.size=[{SIDE},{SIDE},{SIDE}]",
+    "model.options={depths: [1, 1], dims: [4, 8]}",
+    "train.epochs=1",
+    "train.batch_size=8",
+    "system.workers=0",
+    "system.threads=1",
+    "report.bootstrap=100",
+    "augment.test_time=none",
+]
+
+
+def made_volumes(
+    count: int, generator: np.random.Generator, *, binary: bool
+) -> npt.NDArray[np.uint8]:
+    """Balls; those of class 1 are larger."""
+    places = np.indices((SIDE, SIDE, SIDE)) - SIDE // 2
+    volumes = []
+    for number in range(count):
+        radius = 2.0 + 2.0 * (number % 2) + generator.random()
+        ball = (places**2).sum(axis=0) <= radius**2
+        ball |= generator.random(ball.shape) < 0.01  # so that no two volumes are the same
+        grey = np.ones_like(ball) if binary else generator.integers(100, 256, ball.shape)
+        volumes.append((ball * grey * (255 if binary else 1)).astype(np.uint8))
+    return np.stack(volumes)
+
+
+def put_set(folder: Path, patch: pytest.MonkeyPatch, *, binary: bool, noise: bool = False) -> Path:
+    """Writes a small set in the official layout, which counts as the official one."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    arrays: dict[str, npt.NDArray[np.uint8]] = {}
+    for split, count in zip(("train", "val", "test"), COUNTS, strict=True):
+        images = made_volumes(count, generator, binary=binary)
+        if noise and split == "test":
+            images = np.random.default_rng(1).integers(0, 256, images.shape, dtype=np.uint8)
+        arrays[f"{split}_images"] = images
+        arrays[f"{split}_labels"] = (np.arange(count, dtype=np.uint8) % 2)[:, None]
+    np.savez_compressed(folder / f"{NAME}.npz", allow_pickle=False, **arrays)
+    md5 = hashlib.md5((folder / f"{NAME}.npz").read_bytes(), usedforsecurity=False).hexdigest()
+    patch.setitem(SETS, NAME, MedmnistSet(SETS[NAME].classes, COUNTS, {28: md5, 64: md5}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def short_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ladder and the search of the benchmark, with few and small networks."""
+    for name, content in (("LADDER", PLAN), ("SYMMETRY", SEARCH)):
+        path = tmp_path / f"{name.lower()}.yaml"
+        path.write_text(json.dumps(content))
+        monkeypatch.setattr(module, name, str(path))
+    monkeypatch.setattr(tables, "_TREES", 20)
+
+
+def test_it_goes_from_the_file_to_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = put_set(tmp_path / "data", monkeypatch, binary=True)
+    page = tmp_path / "docs" / "benchmarks.md"
+    lines = benchmark(root, tmp_path / "out", page, Lines(), overrides=SMALL)
+    text = page.read_text()
+    assert text.startswith("# Benchmarks\n\n## MedMNIST 3D at 28^3\n")
+    assert all(line in text for line in lines)
+    (row,) = (line for line in lines if line.startswith("| PoolFormer nano |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert "±" in cells[1]
+    assert cells[5] == ""
+    (other,) = (line for line in lines if line.startswith("| shape |"))
+    assert other.strip("| ").split("|")[-1].strip()[0] in "+-"
+    assert sum("(published)" in line for line in lines) == len(PUBLISHED)
+    assert "| ResNet-18 + 3D (published) | 0.827 | 0.721 | | | |" in lines
+    assert any("binary shapes, so no grey augmentation" in line for line in lines)
+    assert "organmnist3d" in " ".join(lines)
+
+
+def test_stopped_and_started_again_it_decides_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = put_set(tmp_path / "data", monkeypatch, binary=True)
+    arguments = (root, tmp_path / "out", tmp_path / "page.md")
+    first = benchmark(*arguments, Lines(), overrides=SMALL)
+    monkeypatch.setattr(module, "tune", lambda *_: pytest.fail("searched again"))
+    again = Lines()
+    assert benchmark(*arguments, again, overrides=SMALL) == first
+    assert sum("finished before" in line for line in again.shown) == 3
+
+
+def test_grey_volumes_keep_their_grey_augmentation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = put_set(tmp_path / "data", monkeypatch, binary=False)
+    lines = benchmark(root, tmp_path / "out", tmp_path / "page.md", Lines(), overrides=SMALL)
+    assert any("grey volumes" in line for line in lines)
+
+
+def test_noise_in_the_test_part_changes_no_choice_and_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[dict[str, bytes]] = []
+    for name, noise in (("plain", False), ("noisy", True)):
+        root = put_set(tmp_path / name, monkeypatch, binary=True, noise=noise)
+        out = tmp_path / f"{name}_out"
+        benchmark(root, out, tmp_path / "page.md", Lines(), overrides=SMALL)
+        rung = out / f"{NAME}_28" / "ladder" / "nano" / "fold_0"
+        logs = [rung / "log.csv", rung / "seed_1" / "log.csv"]
+        found = {"rules": (out / f"{NAME}_28" / "rules.json").read_bytes()}
+        found |= {str(number): _without_times(log) for number, log in enumerate(logs)}
+        kept.append(found)
+    assert kept[0] == kept[1]
+
+
+def _without_times(log: Path) -> bytes:
+    rows = [line.rsplit(",", 2)[0] for line in log.read_text().splitlines()]
+    return "\n".join(rows).encode()
+
+
+def test_no_test_volume_is_fetched_before_its_networks_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = put_set(tmp_path / "data", monkeypatch, binary=True)
+    fetched: list[str] = []
+    training: list[bool] = [False]
+    fetch = VolumeStore.fetch_known
+
+    def noting(store: VolumeStore, case: Case, content: str) -> object:
+        if training[0]:
+            fetched.append(case.case_id)
+        return fetch(store, case, content)
+
+    def marked(*arguments: object, **named: object) -> None:
+        training[0] = True
+        try:
+            train_member(*arguments, **named)  # type: ignore[arg-type]
+        finally:
+            training[0] = False
+
+    monkeypatch.setattr(VolumeStore, "fetch_known", noting)
+    monkeypatch.setattr("pipeline.crossval.train_member", marked)
+    monkeypatch.setattr("pipeline.tune_trial.train_member", marked)
+    benchmark(root, tmp_path / "out", tmp_path / "page.md", Lines(), overrides=SMALL)
+    assert fetched
+    assert [name for name in fetched if name.startswith("test")] == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (Rules(True, 0.5, 0.0), ["augment.noise=0.0", "augment.flip=0.5"]),
+        (Rules(False, 0.0, 0.5), ["augment.test_time=none", "augment.rotate90=0.5"]),
+    ],
+)
+def test_rules_become_settings(rules: Rules, expected: Sequence[str]) -> None:
+    assert set(expected) <= set(rules.overrides())
+    assert ("augment.noise=0.0" in rules.overrides()) == rules.binary
+
+
+def test_a_folder_without_sets_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        benchmark(tmp_path, tmp_path / "out", tmp_path / "page.md", Lines())
+    assert "there is no set" in str(caught.value)
+    assert not (tmp_path / "page.md").exists()
+
+
+@pytest.fixture
+def real() -> Path:
+    """The real files, where they are."""
+    shared = Path(__file__).parents[2] / "shared" / "data"
+    root = Path(os.environ.get("VOLCLASS_DATA", shared)) / "medmnist"
+    if not (root / f"{NAME}.npz").is_file():
+        pytest.skip("the MedMNIST files are not here")
+    return root
+
+
+def test_the_real_adrenal_shapes_are_found_to_be_binary(real: Path, tmp_path: Path) -> None:
+    data = [f"data.name={NAME}", f"data.root={real}", f"system.cache_dir={tmp_path}"]
+    assert module._is_binary(data, tmp_path, Lines())
