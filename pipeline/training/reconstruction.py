@@ -21,8 +21,8 @@ from ..errors import DivergedError
 from .parts import HEAD, parts_of
 from .task import Losses
 
-#: Most channels of the decoder. It costs more than a small encoder does, and is thrown away: with 24
-#: channels it takes six times as long as the nano network, with 16 four times.
+#: Most channels of the decoder. It is thrown away, and costs more than a small encoder does: with
+#: 24 channels it takes six times as long as the nano network, with 16 four times.
 _WIDTH = 16
 
 
