@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from pipeline.evaluation.published import PUBLISHED
 from pipeline.train import train_member
 
 NAME, SIDE, COUNTS = "adrenalmnist3d", 12, (24, 12, 12)
+OFFICIAL = SETS[NAME]
 PLAN = {
     "config": "benchmarks/medmnist3d",
     "set": {"train.seeds": 2},
@@ -71,7 +73,14 @@ def made_volumes(
     return np.stack(volumes)
 
 
-def put_set(folder: Path, patch: pytest.MonkeyPatch, *, binary: bool, noise: bool = False) -> Path:
+def put_set(
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    *,
+    binary: bool,
+    noise: bool = False,
+    copied: bool = False,
+) -> Path:
     """Writes a small set in the official layout, which counts as the official one."""
     folder.mkdir()
     generator = np.random.default_rng(0)
@@ -80,6 +89,8 @@ def put_set(folder: Path, patch: pytest.MonkeyPatch, *, binary: bool, noise: boo
         images = made_volumes(count, generator, binary=binary)
         if noise and split == "test":
             images = np.random.default_rng(1).integers(0, 256, images.shape, dtype=np.uint8)
+        if copied and split == "test":
+            images[0] = arrays["train_images"][0]
         arrays[f"{split}_images"] = images
         arrays[f"{split}_labels"] = (np.arange(count, dtype=np.uint8) % 2)[:, None]
     np.savez_compressed(folder / f"{NAME}.npz", allow_pickle=False, **arrays)
@@ -88,23 +99,45 @@ def put_set(folder: Path, patch: pytest.MonkeyPatch, *, binary: bool, noise: boo
     return folder
 
 
-@pytest.fixture(autouse=True)
-def short_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass(frozen=True)
+class Done:
+    """A benchmark that was run."""
+
+    root: Path
+    out: Path
+    page: Path
+    lines: list[str]
+
+    def again(self, shown: Lines) -> list[str]:
+        """The same command once more."""
+        return benchmark(self.root, self.out, self.page, shown, overrides=SMALL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
     """The ladder and the search of the benchmark, with few and small networks."""
-    for name, content in (("LADDER", PLAN), ("SYMMETRY", SEARCH)):
-        path = tmp_path / f"{name.lower()}.yaml"
-        path.write_text(json.dumps(content))
-        monkeypatch.setattr(module, name, str(path))
-    monkeypatch.setattr(tables, "_TREES", 20)
+    folder = tmp_path_factory.mktemp("plans")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, content in (("LADDER", PLAN), ("SYMMETRY", SEARCH)):
+            path = folder / f"{name.lower()}.yaml"
+            path.write_text(json.dumps(content))
+            patch.setattr(module, name, str(path))
+        patch.setattr(tables, "_TREES", 20)
+        yield patch
 
 
-def test_it_goes_from_the_file_to_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = put_set(tmp_path / "data", monkeypatch, binary=True)
-    page = tmp_path / "docs" / "benchmarks.md"
-    lines = benchmark(root, tmp_path / "out", page, Lines(), overrides=SMALL)
-    text = page.read_text()
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> Done:
+    """A set of binary shapes, from its file to the table."""
+    folder = tmp_path_factory.mktemp("done")
+    root = put_set(folder / "data", patch, binary=True)
+    page = folder / "docs" / "benchmarks.md"
+    lines = benchmark(root, folder / "out", page, Lines(), overrides=SMALL)
+    return Done(root, folder / "out", page, lines)
+
+
+def test_it_goes_from_the_file_to_the_table(done: Done) -> None:
+    text, lines = done.page.read_text(), done.lines
     assert text.startswith("# Benchmarks\n\n## MedMNIST 3D at 28^3\n")
     assert all(line in text for line in lines)
     (row,) = (line for line in lines if line.startswith("| PoolFormer nano |"))
@@ -119,51 +152,27 @@ def test_it_goes_from_the_file_to_the_table(
     assert "organmnist3d" in " ".join(lines)
 
 
-def test_stopped_and_started_again_it_decides_nothing_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_started_again_it_decides_and_trains_nothing_twice(
+    done: Done, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = put_set(tmp_path / "data", monkeypatch, binary=True)
-    arguments = (root, tmp_path / "out", tmp_path / "page.md")
-    first = benchmark(*arguments, Lines(), overrides=SMALL)
     monkeypatch.setattr(module, "tune", lambda *_: pytest.fail("searched again"))
     again = Lines()
-    assert benchmark(*arguments, again, overrides=SMALL) == first
+    assert done.again(again) == done.lines
     assert sum("finished before" in line for line in again.shown) == 3
 
 
-def test_grey_volumes_keep_their_grey_augmentation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_grey_volumes_are_told_from_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, binary in (("grey", False), ("binary", True)):
+        root = put_set(tmp_path / name, monkeypatch, binary=binary)
+        cache = tmp_path / f"cache_{name}"
+        data = [f"data.name={NAME}", f"data.root={root}", f"system.cache_dir={cache}"]
+        assert module._is_binary(data, tmp_path, Lines()) == binary
+
+
+def test_the_test_part_is_not_read_before_its_networks_are_trained(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = put_set(tmp_path / "data", monkeypatch, binary=False)
-    lines = benchmark(root, tmp_path / "out", tmp_path / "page.md", Lines(), overrides=SMALL)
-    assert any("grey volumes" in line for line in lines)
-
-
-def test_noise_in_the_test_part_changes_no_choice_and_no_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: list[dict[str, bytes]] = []
-    for name, noise in (("plain", False), ("noisy", True)):
-        root = put_set(tmp_path / name, monkeypatch, binary=True, noise=noise)
-        out = tmp_path / f"{name}_out"
-        benchmark(root, out, tmp_path / "page.md", Lines(), overrides=SMALL)
-        rung = out / f"{NAME}_28" / "ladder" / "nano" / "fold_0"
-        logs = [rung / "log.csv", rung / "seed_1" / "log.csv"]
-        found = {"rules": (out / f"{NAME}_28" / "rules.json").read_bytes()}
-        found |= {str(number): _without_times(log) for number, log in enumerate(logs)}
-        kept.append(found)
-    assert kept[0] == kept[1]
-
-
-def _without_times(log: Path) -> bytes:
-    rows = [line.rsplit(",", 2)[0] for line in log.read_text().splitlines()]
-    return "\n".join(rows).encode()
-
-
-def test_no_test_volume_is_fetched_before_its_networks_are_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = put_set(tmp_path / "data", monkeypatch, binary=True)
+    root = put_set(tmp_path / "data", monkeypatch, binary=True, noise=True)
     fetched: list[str] = []
     training: list[bool] = [False]
     fetch = VolumeStore.fetch_known
@@ -186,6 +195,31 @@ def test_no_test_volume_is_fetched_before_its_networks_are_trained(
     benchmark(root, tmp_path / "out", tmp_path / "page.md", Lines(), overrides=SMALL)
     assert fetched
     assert [name for name in fetched if name.startswith("test")] == []
+    # Noise in the test part changes no choice and no network.
+    assert learnt(tmp_path / "out") == learnt(done.out)
+
+
+def learnt(out: Path) -> dict[str, str]:
+    """What was decided, and how every network was trained; times are not among it."""
+    folder = out / f"{NAME}_28"
+    logs = sorted((folder / "ladder" / "nano").rglob("log.csv"))
+    assert len(logs) == 2
+    rows = {
+        str(log.relative_to(folder)): "\n".join(
+            line.rsplit(",", 2)[0] for line in log.read_text().splitlines()
+        )
+        for log in logs
+    }
+    return {"rules": (folder / "rules.json").read_text(), **rows}
+
+
+def test_copies_within_a_published_set_are_said_and_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = put_set(tmp_path / "data", monkeypatch, binary=True, copied=True)
+    lines = benchmark(root, tmp_path / "out", tmp_path / "page.md", Lines(), overrides=SMALL)
+    (told,) = (line for line in lines if "Doubtful" in line)
+    assert "E_DUP_CONTENT: test_0000 (test_0000.nii) and train_0000 (train_0000.nii)" in told
 
 
 @pytest.mark.parametrize(
@@ -217,6 +251,9 @@ def real() -> Path:
     return root
 
 
-def test_the_real_adrenal_shapes_are_found_to_be_binary(real: Path, tmp_path: Path) -> None:
+def test_the_real_adrenal_shapes_are_found_to_be_binary(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SETS, NAME, OFFICIAL)
     data = [f"data.name={NAME}", f"data.root={real}", f"system.cache_dir={tmp_path}"]
     assert module._is_binary(data, tmp_path, Lines())
