@@ -4,7 +4,7 @@ VOLCLASS_DATA ?= ../shared/data
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test test-all bench benchmark-medmnist lint types imports pytest clean
+.PHONY: help demo test test-all bench benchmark-medmnist benchmark-medmnist-64 lint types imports pytest clean
 
 help:
 	@echo "make demo      generated volumes, cross-validated, with a report in runs/demo"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-all  the same with the slow tests"
 	@echo "make bench     measures speed side by side, writes docs/benchmarks.md"
 	@echo "make benchmark-medmnist  one recipe on the MedMNIST 3D sets in VOLCLASS_DATA/medmnist"
+	@echo "make benchmark-medmnist-64  the same on the larger volumes"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("volclass needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
@@ -33,6 +34,9 @@ bench: $(READY)
 
 benchmark-medmnist: $(READY)
 	$(BIN)/volclass benchmark $(VOLCLASS_DATA)/medmnist --out runs/benchmark --page docs/benchmarks.md
+
+benchmark-medmnist-64: $(READY)
+	$(BIN)/volclass benchmark $(VOLCLASS_DATA)/medmnist --size 64 --out runs/benchmark --page docs/benchmarks.md
 
 lint: $(READY)
 	$(BIN)/ruff format --check --quiet .

@@ -2,34 +2,36 @@
 
 For each set, the training and validation parts of the official split decide what the recipe leaves
 open; then the rungs of a ladder are climbed on that split, with several seeds each, and the figures
-go into a table beside the published ones. The test part is read when a rung has been trained, and
-by nothing before.
+go into a table beside the published ones. All volumes are checked once at the start; after that, no
+test case is given to a decision, and to a network only when it has been trained.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from .benchmark_table import RungFigures, SetFigures, difference, table_lines
 from .build import build_manifest
 from .compare import Comparison, read_entry
 from .config_file import load_config
 from .data.formats.dispatch import read_volume
+from .data.sources.medmnist_files import found_file
 from .data.sources.medmnist_sets import SETS, file_name
 from .ensemble import answers_by_seed
-from .errors import DataError
+from .errors import ConfigError, DataError, StorageError
 from .evaluation.seed_figures import seed_figures
 from .ladder import ladder
 from .ladder_config import read_ladder
 from .markdown import put_part
 from .progress import Display, making_bar
 from .run import RunFolder
-from .storage import make_folder, read_json, read_table, write_json
+from .storage import check_writable, make_folder, read_json, read_table, sha256, write_json
 from .tune import tune
 
 RECIPE, LADDER = "benchmarks/medmnist3d", "ladders/medmnist3d"
@@ -111,15 +113,33 @@ def benchmark(
             why=f"looked for {', '.join(file_name(name, size) for name in SETS)}",
             remedy="name the folder that holds one of them",
         )
+    _check_overrides(overrides)
+    check_writable(page.parent)
+    for name in names:
+        found_file(name, size, root)
     bar = display.bar("sets", len(names))
-    tables = []
+    tables: list[SetFigures] = []
+    lines: list[str] = []
     for name in names:
         tables.append(_one_set(name, size, root, out / f"{name}_{size}", display, overrides))
+        missing = [other for other in SETS if other not in [item.name for item in tables]]
+        lines = table_lines(tables, missing, size)
+        # After each set: what is finished shall not wait for what may take hours.
+        put_part(page, f"MedMNIST 3D at {size}^3", lines)
         bar.advance(note=name)
-    missing = [name for name in SETS if name not in names]
-    lines = table_lines(tables, missing, size)
-    put_part(page, f"MedMNIST 3D at {size}^3", lines)
     return lines
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    decided = [f"augment.{name}" for name in ("flip", "rotate90", *_GREY)]
+    for text in overrides:
+        key = text.partition("=")[0]
+        if key == "augment" or key in decided:
+            raise ConfigError(
+                f"{key} cannot be set for the benchmark",
+                why="each set decides it, without its test part",
+                remedy="leave it out, or train that set by its own config",
+            )
 
 
 def _one_set(
@@ -132,7 +152,8 @@ def _one_set(
         f"data.max_quarantine={_MOST_LEFT_OUT}",
         *overrides,
     ]
-    rules = _rules(data, size, out, display)
+    decided_by = sha256(json.dumps([name, size, *overrides]).encode())
+    rules = _rules(data, size, out, display, decided_by)
     for line in rules.lines():
         display.line(line)
     source = LADDER if size == 28 else f"{LADDER}_{size}"
@@ -156,11 +177,12 @@ def _left_out(folder: RunFolder) -> list[str]:
     ]
 
 
-def _rules(data: Sequence[str], size: int, out: Path, display: Display) -> Rules:
-    """What the set itself decides; noted, so that it is decided once."""
+def _rules(data: Sequence[str], size: int, out: Path, display: Display, decided_by: str) -> Rules:
+    """What the set itself decides; noted, with a hash of what it rests on, and decided once."""
     path = out / _RULES
-    if path.is_file():
-        return TypeAdapter(Rules).validate_python(read_json(path))
+    known = read_json(path) if path.is_file() else None
+    if isinstance(known, dict) and known.get("decided_by") == decided_by:
+        return _noted(path, known)
     make_folder(out)
     binary = _is_binary(data, out, display)
     grey = [f"augment.{name}=0.0" for name in _GREY] if binary else []
@@ -169,9 +191,21 @@ def _rules(data: Sequence[str], size: int, out: Path, display: Display) -> Rules
     found = tune(SYMMETRY, out / "symmetry", display, settings).record.best
     assert found is not None, "a search without a complete trial raises"
     flip, turn = (float(str(found.parameters[f"augment.{key}"])) for key in ("flip", "rotate90"))
-    rules = Rules(binary, flip, turn)
-    write_json(path, TypeAdapter(Rules).dump_python(rules, mode="json"))
-    return rules
+    write_json(path, {"binary": binary, "flip": flip, "rotate90": turn, "decided_by": decided_by})
+    return Rules(binary, flip, turn)
+
+
+def _noted(path: Path, known: Mapping[str, JsonValue]) -> Rules:
+    try:
+        rules = {name: value for name, value in known.items() if name != "decided_by"}
+        return TypeAdapter(Rules).validate_json(json.dumps(rules))
+    except ValidationError:
+        raise StorageError(
+            f"{path.name} is damaged",
+            where=str(path),
+            why="it does not say what was decided",
+            remedy="remove it: it is decided again",
+        ) from None
 
 
 def _is_binary(data: Sequence[str], out: Path, display: Display) -> bool:

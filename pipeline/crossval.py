@@ -19,6 +19,7 @@ from .build import (
     check_freezing,
     check_network,
     describe_start,
+    mask_store,
 )
 from .config import Config
 from .data.folds_file import check_folds, read_folds
@@ -238,6 +239,9 @@ def _read_volumes(opened: _Opened, stop: StopRequest) -> Run:
         run.display.line(f"cache of preprocessed volumes: {kept} in {run.cache.name}")
     left_out = {item.case_id for item in read.refused}
     run = with_covariates(_without(run, read.contents, left_out, frozen=opened.frozen))
+    if run.config.model.masks.weight > 0:
+        for fold in run.folds.folds:
+            mask_store(run.store, run.select(fold.train), run.contents)
     if run.accelerator.is_main_process:
         write_start(run, read.refused, {**opened.notes, "doubtful": read.doubtful})
         note_disguise(run)

@@ -5,12 +5,19 @@ Equal weights: nothing is learnt, so nothing can be learnt from the test parts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .compare import read_entry
 from .evaluation.cases import ScoredCases
-from .evaluation.competitors import Card, Competitor, check_place, write_competitor
+from .evaluation.competitors import (
+    DISGUISED,
+    MIXED,
+    Card,
+    Competitor,
+    check_place,
+    write_competitor,
+)
 from .evaluation.same_cases import aligned
 from .evaluation.seed_figures import scored_by_seed, together
 from .storage import make_folder, read_table, write_table
@@ -38,19 +45,36 @@ def run_ensemble(folder: Path, parts: Sequence[Path], title: str) -> None:
     read = {part.name: read_entry(part).answers for part in parts}
     same = dict(zip(read, aligned(read), strict=True))
     first = next(iter(same.values()))
-    volumes = [item.card.network for item in same.values() if item.card.looks_at_volumes]
-    card = Card(
-        title=title,
-        kind="ensemble",
-        network=volumes[0] if volumes else None,
-        start="trained" if volumes else None,
-        folds=first.card.folds,
-        notes=(f"mean of {', '.join(read)}",),
-    )
+    card = _card(title, {name: item.card for name, item in same.items()})
     make_folder(folder)
     _write_seeds(folder / SEEDS, parts, [*same.values()])
     mean = together([item.scored for item in same.values()])
     write_competitor(folder, card, first.case_ids, mean)
+
+
+def _card(title: str, parts: Mapping[str, Card]) -> Card:
+    """What the ensemble is: in doubt as soon as a part is, and 3D only where all of it is."""
+    cards = [*parts.values()]
+    volumes = [card.network for card in cards if card.looks_at_volumes]
+    whole = len(volumes) == len(cards)
+    inherited = {note for card in cards for note in card.notes} & {DISGUISED, MIXED}
+    if volumes and not whole:
+        inherited.add(MIXED)
+    return Card(
+        title=title,
+        kind="ensemble",
+        network=volumes[0] if whole else None,
+        initial="file" if any(card.rests_on_a_file for card in cards) else None,
+        untrained_parts=tuple(
+            f"{name}: {text}" for name, card in parts.items() for text in _untrained(card)
+        ),
+        folds=cards[0].folds,
+        notes=(f"mean of {', '.join(parts)}", *sorted(inherited)),
+    )
+
+
+def _untrained(card: Card) -> tuple[str, ...]:
+    return (*card.untrained_parts, *(("random features",) if card.is_untrained else ()))
 
 
 def answers_by_seed(folder: Path, answers: Competitor) -> dict[int, ScoredCases]:

@@ -41,6 +41,7 @@ from .inputs import (
 from .progress import Display, making_bar
 from .run import Member, Run, RunFolder, training_identity
 from .seeds import derived_seed
+from .start_record import check_prepared, seen_by_pretraining
 from .training.checkpoint import CheckpointFolder, weights_sha256
 
 _ONLY = "network"
@@ -217,11 +218,14 @@ def from_config(
         folds: Of the cases, where they are known; by default those of a run of the configuration.
 
     Raises:
-        ConfigError: The network cannot be built.
-        DataError: A volume is refused, or the cases are not those of `folds`.
+        ConfigError: The network cannot be built, or the volumes are prepared otherwise than in
+            the pretraining that it starts from.
+        DataError: A volume is refused, or the cases are not those of `folds`, or the pretraining
+            saw what a fold tests.
     """
     config = _without_covariates(config)
     channels = tuple(check_network(config).feature_info.channels())
+    check_prepared(config)
     # First, so that weights that cannot be had are refused before volumes are read. Two classes:
     # features do not depend on the classifier.
     torch.manual_seed(derived_seed(config.seed, "weights"))
@@ -242,17 +246,22 @@ def from_config(
         check_folds(folds, list(run.cases.values()))
     digest = weights_sha256(network)
     network = network.to(accelerator.device)
-    only = DescribingNetwork(digest, frozenset(), lambda: network)
     tested = {
         name: number
         for number, fold in enumerate(folds.folds if folds else ())
         for name in fold.test
     }
     run = replace(run, folds=folds or nobody)
-    known: Start = "timm" if config.model.init == "timm" else "file"
-    start: Start = "random" if is_random else known
+    only = DescribingNetwork(digest, seen_by_pretraining(run, tested), lambda: network)
+    start: Start = "random" if is_random else _start_of(config)
     own = dict.fromkeys(sorted(run.cases), _ONLY)
     return FeatureSource(run, {_ONLY: only}, own, tested, folds, start, channels)
+
+
+def _start_of(config: Config) -> Start:
+    if config.model.pretrained_run is not None:
+        return "pretraining"
+    return "timm" if config.model.init == "timm" else "file"
 
 
 def _started(config: Config, display: Display) -> tuple[nn.Module, bool]:

@@ -23,7 +23,7 @@ _IDS = ("case_id", "patient_id", "label", "fold", "model", "seen")
 
 Block = NDArray[np.float32]
 
-Start = Literal["run", "random", "timm", "file"]
+Start = Literal["run", "random", "timm", "pretraining", "file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Origin:
         network: Name of the network.
         settings: SHA-256 of all settings of the network, and of the precision it ran in.
         start: `run` for trained networks of a run, `random` for one as it was drawn, `timm` for
-            published 2D weights, `file` for weights of a file, of which nobody knows what they
-            have seen.
+            published 2D weights, `pretraining` for one of this program, which noted what it has
+            seen, `file` for weights of a file, of which nobody knows what they have seen.
         channels: Channels of each stage.
         weights: SHA-256 of the weights, by model: `fold_0`, ..., `refit`, or `network` for one
             that no run trained.

@@ -28,6 +28,8 @@ from .evaluation.competitors import CARD, PREDICTIONS, is_competitor
 from .features import extract
 from .ladder_config import Ladder, Rung, in_rung, read_ladder
 from .ladder_record import LadderRecord
+from .pretrain import pretrain
+from .pretrained import FILE as PRETRAINED
 from .probe import probe
 from .progress import Display
 from .run import Run, RunFolder
@@ -49,6 +51,7 @@ _FEATURES = "features.parquet"
 _TOLD = {
     "metadata": "the metadata of the cases",
     "ensemble": "the answers of its parts",
+    "train": "the covariates of the cases, or the pretraining,",
 }
 
 
@@ -65,7 +68,7 @@ def ladder(source: str, out: Path, display: Display, overrides: Sequence[str] = 
         VolclassError: Whatever the user can mend, with the name of the rung; finished rungs stay.
     """
     plan = read_ladder(source, overrides, display.line)
-    plan = _with_one_cache(plan, RunFolder(out).cache(plan.base))
+    plan = _with_starts(_with_one_cache(plan, RunFolder(out).cache(plan.base)), out)
     for rung in plan.rungs:
         with in_rung(rung.plan.name):
             _check(rung)
@@ -77,7 +80,8 @@ def ladder(source: str, out: Path, display: Display, overrides: Sequence[str] = 
         run = open_cases(plan.base, out, display, what="a ladder")
         record.write()
         _climb(plan, run, record)
-        titles = {out / rung.plan.name: rung.plan.shown for rung in plan.rungs}
+        answering = [rung for rung in plan.rungs if rung.plan.kind != "pretrain"]
+        titles = {out / rung.plan.name: rung.plan.shown for rung in answering}
         samples, seed = plan.base.report.bootstrap, plan.base.seed
         return compare(list(titles), out, display, titles=titles, resamples=samples, seed=seed)
 
@@ -93,9 +97,22 @@ def _with_one_cache(plan: Ladder, cache: Path) -> Ladder:
     return Ladder(moved(plan.base), rungs)
 
 
+def _with_starts(plan: Ladder, out: Path) -> Ladder:
+    """The ladder with rungs that start from a pretraining of its own."""
+
+    def started(rung: Rung) -> Config:
+        if rung.plan.start is None:
+            return rung.config
+        update = {"init": str((out / rung.plan.start).resolve())}
+        return rung.config.model_copy(update={"model": rung.config.model.model_copy(update=update)})
+
+    rungs = tuple(replace(rung, config=started(rung)) for rung in plan.rungs)
+    return Ladder(plan.base, rungs)
+
+
 def _check(rung: Rung) -> None:
     """Refuses a network that cannot be built before an earlier rung has taken hours."""
-    if rung.plan.kind in ("train", "probe"):
+    if rung.plan.kind in ("train", "probe", "pretrain"):
         check_network(rung.config)
 
 
@@ -104,7 +121,8 @@ def _check_weights(rungs: Sequence[Rung]) -> None:
     tried: set[str] = set()
     for rung in rungs:
         model = rung.config.model
-        if rung.plan.kind in ("train", "probe") and model.model_dump_json() not in tried:
+        known = rung.plan.start is not None or model.model_dump_json() in tried
+        if rung.plan.kind in ("train", "probe") and not known:
             tried.add(model.model_dump_json())
             with in_rung(rung.plan.name):
                 # How many classes there are is not known yet; the classifier starts anew anyway.
@@ -119,7 +137,7 @@ def _climb(plan: Ladder, run: Run, record: LadderRecord) -> None:
         folder = RunFolder(run.folder.path / name)
         inputs = _inputs(rung, run)
         if record.is_done(rung):
-            lacking = _lacking(folder, run.folds)
+            lacking = _lacking(rung, folder, run.folds)
             if lacking is None and not record.was_told(rung, inputs):
                 told = _TOLD.get(kind, "the covariates of the cases")
                 lacking = f"{told} are not those that it was told"
@@ -145,6 +163,8 @@ def _inputs(rung: Rung, run: Run) -> str | None:
     if rung.plan.kind == "ensemble":
         parts = [run.folder.path / name / PREDICTIONS for name in rung.plan.of]
         return sha256("".join(file_sha256(part) for part in parts).encode())
+    if rung.plan.start is not None:
+        return file_sha256(run.folder.path / rung.plan.start / PRETRAINED)
     return metadata_digest(run) if rung.plan.kind == "metadata" else None
 
 
@@ -162,6 +182,10 @@ def _one(rung: Rung, run: Run) -> None:
         case "majority" | "metadata" | "histogram" | "shape" | "clinical" as kind:
             run = replace(run, store=build_store(run.config, run.cache))
             run_baseline(kind, run, rung.plan.shown, ladder_folder / _FINGERPRINTS)
+        case "pretrain":
+            _obey_folds(run, RunFolder(ladder_folder))
+            resume = run.folder.config.is_file()
+            pretrain(rung.config, run.folder.path, run.display, resume=resume)
         case "ensemble":
             parts = [ladder_folder / name for name in rung.plan.of]
             run_ensemble(run.folder.path, parts, rung.plan.shown)
@@ -177,6 +201,13 @@ def _train(rung: Rung, run: Run, whole: RunFolder) -> None:
             why=f"it has {CARD}, and a network would replace {PREDICTIONS}",
             remedy="move the folder away, or choose another folder with --out",
         )
+    _obey_folds(run, whole)
+    cross_validate(rung.config, folder.path, run.display, resume=folder.config.is_file())
+
+
+def _obey_folds(run: Run, whole: RunFolder) -> None:
+    """Puts the ladder's folds into a rung's folder, or makes sure that they are there."""
+    folder = run.folder
     if not folder.folds.is_file():
         # Folds last: without them the other file means nothing, and the copying is begun anew.
         write_bytes(folder.quarantine, whole.quarantine.read_bytes())
@@ -187,11 +218,12 @@ def _train(rung: Rung, run: Run, whole: RunFolder) -> None:
             where=str(folder.folds),
             remedy="remove the rung's folder, or choose another folder with --out",
         )
-    cross_validate(rung.config, folder.path, run.display, resume=folder.config.is_file())
 
 
-def _lacking(folder: RunFolder, folds: Folds) -> str | None:
+def _lacking(rung: Rung, folder: RunFolder, folds: Folds) -> str | None:
     """Why a finished rung cannot be compared; None where every tested case has its answer."""
+    if rung.plan.kind == "pretrain":
+        return None if (folder.path / PRETRAINED).is_file() else f"{PRETRAINED} is missing"
     path = folder.path / PREDICTIONS
     if not path.is_file() or path.stat().st_size == 0:
         return f"{PREDICTIONS} is missing or empty"

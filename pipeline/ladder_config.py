@@ -21,7 +21,15 @@ from .config_file import find_config, load_config, parse_yaml, validated
 from .errors import ConfigError, VolclassError
 
 RungKind = Literal[
-    "majority", "metadata", "histogram", "shape", "clinical", "train", "probe", "ensemble"
+    "majority",
+    "metadata",
+    "histogram",
+    "shape",
+    "clinical",
+    "train",
+    "probe",
+    "ensemble",
+    "pretrain",
 ]
 Settings = dict[str, JsonValue]
 
@@ -33,6 +41,7 @@ _USED: dict[RungKind, tuple[str, ...]] = {
     "shape": ("preprocess",),
     "clinical": (),
     "ensemble": (),
+    "pretrain": ("preprocess", "augment", "model", "train", "pretrain", "system"),
     "train": ("preprocess", "augment", "model", "train", "system", "report"),
     "probe": ("preprocess", "model", "train", "system", "report"),
 }
@@ -56,6 +65,8 @@ class RungConfig(Section):
     """As the page calls it; by default its name."""
     of: tuple[str, ...] = ()
     """The earlier rungs whose probabilities an `ensemble` averages."""
+    start: str | None = None
+    """The earlier `pretrain` rung that a `train` rung starts from; that is no competitor itself."""
     settings: Settings = Field(default_factory=dict, alias="set")
     """`section.key: value`, for this rung alone; not of `data` and `cv`, nor `seed`, nor the
     cache."""
@@ -74,6 +85,14 @@ class RungConfig(Section):
     def _covariates_have_an_effect(self) -> RungConfig:
         if self.covariates and self.kind not in ("train", "clinical"):
             raise ValueError(f"covariates would do nothing in a {self.kind} rung")
+        return self
+
+    @model_validator(mode="after")
+    def _a_start_is_trained_on(self) -> RungConfig:
+        if self.start is not None and self.kind != "train":
+            raise ValueError(f"start would do nothing in a {self.kind} rung")
+        if self.start is not None and {"model.init", "model.weights"} & self.settings.keys():
+            raise ValueError("start says where the weights come from: leave model.init out")
         return self
 
     @model_validator(mode="after")
@@ -122,12 +141,17 @@ class LadderConfig(Section):
             for key in settings:
                 if key != "seed" and "." not in key:
                     raise ValueError(f"set takes section.key: value, not {key!r}")
+        if sum(rung.kind != "pretrain" for rung in self.rungs) < 2:
+            raise ValueError("two rungs or more must answer; a pretraining does not")
         # Some file systems know no difference between capital and small letters.
         names = [rung.name.casefold() for rung in self.rungs]
         for place, rung in enumerate(self.rungs):
-            later = [name for name in rung.of if name not in [r.name for r in self.rungs[:place]]]
+            before = {other.name: other.kind for other in self.rungs[:place]}
+            later = [name for name in rung.of if before.get(name, "pretrain") == "pretrain"]
             if later:
                 raise ValueError(f"{rung.name} averages {later[0]}, which is no earlier rung")
+            if rung.start is not None and before.get(rung.start) != "pretrain":
+                raise ValueError(f"{rung.name} starts from {rung.start}, no earlier pretrain rung")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"several rungs are named {', '.join(twice)}")
@@ -228,7 +252,8 @@ def _check_own_network(rung: RungConfig, config: Config, folder: Path) -> None:
     """Refuses overrides of what a rung says of its own network."""
     tree = cast("Settings", json.loads(config.model_dump_json()))
     for key, value in rung.settings.items():
-        if key == "model.weights" and isinstance(value, str):
+        section, _, name = key.partition(".")
+        if isinstance(value, str) and is_path(section, name, value):
             value = str((folder / value).resolve())
         if key.startswith("model.") and not _holds(_at(tree, key.split(".")), value):
             raise ConfigError(

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from .build import start_sha256
 from .errors import ConfigError, StorageError
 from .ladder_config import Ladder, Rung, in_rung
 from .run import RunFolder, deciding_settings
@@ -121,14 +122,18 @@ class LadderRecord:
 
 def _settings(rung: Rung, out: Path) -> dict[str, JsonValue]:
     """What decides a rung's result; not where files lie, but what the weights are."""
-    kind, weights = rung.plan.kind, rung.config.model.weights
+    kind, model = rung.plan.kind, rung.config.model
     tree = deciding_settings(rung.config, out / rung.plan.name)
     parts = _DECIDING.get(kind, tuple(tree))
     flat = {"kind": kind, **_flat({name: tree[name] for name in parts})}
     if rung.plan.of:
         flat["of"] = list(rung.plan.of)
-    if "model" in parts and weights is not None:
-        flat["model.weights"] = file_sha256(Path(weights))
+    if "model" in parts and model.weights is not None:
+        flat["model.weights"] = file_sha256(Path(model.weights))
+    elif rung.plan.start is not None:
+        flat["model.init"] = f"rung {rung.plan.start}"
+    elif "model" in parts and model.pretrained_run is not None:
+        flat["model.init"] = start_sha256(model)
     return dict(flat)
 
 

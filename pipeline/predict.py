@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .build import build_dataset, build_views
 from .config_file import load_config
 from .data.cases import Case
-from .data.covariates import check_covariates
+from .data.covariates import check_covariates, describe_unknown
 from .data.dataset import evaluation_batches
 from .data.volume import voxels_of
 from .errors import ConfigError, DataError
@@ -174,6 +174,9 @@ def predict(
     cases = input_cases(paths, opened.config.data, rooted)
     if opened.covariates is not None:
         check_covariates(cases, opened.covariates.kinds)
+        encoders = [found for fold in trained if (found := trained_encoder(opened, fold))]
+        for line in describe_unknown(cases, encoders):
+            display.line(line)
     run = with_volumes(opened, cases)
     results = list(_predictions(run, trained, views, out_of_fold))
     if run.accelerator.is_main_process:

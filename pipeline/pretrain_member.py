@@ -21,7 +21,7 @@ from .build import (
 from .data.dataset import VolumeDataset, evaluation_batches
 from .data.splits import Fold
 from .data.volume import voxels_of
-from .pretrained import PretrainedNetwork, SeenCase
+from .pretrained import KIND, PretrainedNetwork, SeenCase
 from .progress import Bar
 from .run import Member, Run, training_identity
 from .storage import make_folder, read_table, sha256, write_bytes, write_table
@@ -134,7 +134,8 @@ def _kept(run: Run, member: Member, parts: Fold) -> PretrainedNetwork:
     best = CheckpointFolder(run.folder.checkpoints(member), pretraining_identity(run)).best()
     epoch = int(str(best.state["epoch"]))
     (row,) = (row for row in read_table(run.folder.log(member)) if int(row["epoch"]) == epoch)
-    content = safetensors.torch.save(_encoder_tensors(run, best.tensors))
+    # A copy of the file still says what it is.
+    content = safetensors.torch.save(_encoder_tensors(run, best.tensors), {KIND: "encoder"})
     path = run.folder.pretrained_encoder(member)
     if run.accelerator.is_main_process:
         write_bytes(path, content)

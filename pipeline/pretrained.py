@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from .config import ModelConfig, PreprocessConfig
 from .errors import ConfigError, StorageError
 from .storage import read_json, sha256, write_json
 
 FILE = "pretrained.json"
+#: In the metadata of an encoder's file.
+KIND = "volclass_pretraining"
 #: Keys of `model` that decide which weights an encoder has and what they mean. Drop path has no
 #: weights; heads, masks and auxiliary heads come after the encoder.
 _OF_THE_ENCODER = ("name", "mixer", "stem", "strides", "options")
@@ -82,8 +85,13 @@ class Pretraining(_Part):
 
     @property
     def start(self) -> str:
-        """SHA-256 of all weights that it has for others."""
-        pairs = sorted((str(network.fold), network.sha256) for network in self.networks)
+        """SHA-256 of all weights that it has for the folds of others.
+
+        A network for the refit may come later, and no fold starts from it.
+        """
+        whole = self.scope == "all"
+        kept = [network for network in self.networks if whole or network.fold is not None]
+        pairs = sorted((str(network.fold), network.sha256) for network in kept)
         return sha256(json.dumps(pairs).encode())
 
     def network(self, fold: int | None) -> PretrainedNetwork | None:
@@ -116,6 +124,34 @@ def read_pretraining(folder: Path) -> Pretraining:
             why=str(error.errors(include_url=False)[0]["msg"]),
             remedy="restore the file, or pretrain again into another folder",
         ) from None
+
+
+def refuse_encoder(path: Path) -> None:
+    """Refuses weights of a pretraining that are named as a file, without what they have seen.
+
+    Args:
+        path: Of any kind; one that cannot be read is refused by whoever loads it.
+
+    Raises:
+        ConfigError: The file says that it is one, or lies in a folder of a pretraining.
+    """
+    place = path.resolve()
+    # The folder of a network, and the one of its checkpoints.
+    folders = [folder for folder in place.parents[:3] if (folder / FILE).is_file()]
+    try:
+        with safe_open(path, framework="pt") as file:
+            says_so = KIND in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        says_so = False
+    if says_so or folders:
+        raise ConfigError(
+            "these weights are part of a pretraining",
+            where=f"model.weights: {path.name}",
+            why="what it has seen is noted in its folder, and a file alone cannot be compared "
+            "with the cases that are tested",
+            remedy=f"name the folder: model.init={folders[0] if folders else 'FOLDER'}, without "
+            "model.weights",
+        )
 
 
 def write_pretraining(folder: Path, record: Pretraining) -> None:

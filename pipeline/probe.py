@@ -26,6 +26,7 @@ _STARTS: dict[Origin, Start] = {
     "run": "trained",
     "random": "random",
     "timm": "pretrained",
+    "pretraining": "pretrained",
     "file": "file",
 }
 

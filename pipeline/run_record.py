@@ -24,6 +24,7 @@ from .data.covariates_file import (
     write_covariates,
 )
 from .data.folds_file import read_folds, write_folds
+from .data.volume import has_mask, volume_of
 from .data.volumes import Refusal
 from .errors import ConfigError, DataError
 from .evaluation.baselines import Lesson
@@ -113,9 +114,18 @@ def write_settings(run: Run) -> None:
 
 
 def _check_same_volumes(run: Run) -> None:
-    earlier = {name: record.content for name, record in read_folds(run.folder.folds).cases.items()}
+    earlier = {
+        name: record.content
+        for name, record in read_folds(run.folder.folds).cases.items()
+        if record.content is not None
+    }
+    # Folds that were copied from where no mask was read say nothing of masks, and a run that reads
+    # none has none to compare. One that reads masks has some in every session.
+    both = all(any(map(has_mask, known.values())) for known in (earlier, run.contents))
     changed = sorted(
-        name for name, content in run.contents.items() if earlier.get(name) not in (None, content)
+        name
+        for name, content in run.contents.items()
+        if name in earlier and not _is_same(earlier[name], content, masks=both)
     )
     if changed:
         raise DataError(
@@ -123,6 +133,10 @@ def _check_same_volumes(run: Run) -> None:
             why=f"their voxels, geometry or masks differ: {', '.join(changed[:5])}",
             remedy="restore the files, or start a new run with another --out",
         )
+
+
+def _is_same(one: str, other: str, *, masks: bool) -> bool:
+    return one == other if masks else volume_of(one) == volume_of(other)
 
 
 def with_covariates(run: Run) -> Run:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from .build import build_accelerator, build_manifest, build_store
-from .config import Config
+from .config import Config, MaskConfig
 from .data.cases import Case
 from .data.folds_file import check_folds, read_folds
 from .data.splits import Folds, make_folds
@@ -30,6 +30,7 @@ def open_cases(
     *,
     what: str,
     between: Callable[[], None] = lambda: None,
+    masks: bool = False,
 ) -> Run:
     """All usable cases of a configuration, with the folds that a run would have.
 
@@ -38,6 +39,7 @@ def open_cases(
         out: Folder of the command; quarantine, environment and folds are written there.
         display: Where progress is shown.
         what: What the command does, for the refusal of several processes.
+        masks: Read masks even where the configuration itself needs none.
         between: Called after each volume; may raise to stop: what was read stays in the cache.
 
     Raises:
@@ -54,7 +56,7 @@ def open_cases(
             remedy="start a single one",
         )
     cache = folder.cache(config)
-    manifest = build_manifest(config, cache, making_bar(display))
+    manifest = build_manifest(_with_masks(config) if masks else config, cache, making_bar(display))
     for line in manifest.notes():
         display.line(line)
     store = build_store(config, cache)
@@ -75,6 +77,11 @@ def open_cases(
     notes: dict[str, JsonValue] = {"patients_assumed": manifest.patients_assumed}
     write_start(run, read.refused, {**notes, "doubtful": read.doubtful})
     return run
+
+
+def _with_masks(config: Config) -> Config:
+    model = config.model.model_copy(update={"masks": MaskConfig(weight=1.0)})
+    return config.model_copy(update={"model": model})
 
 
 def _folds(config: Config, folder: RunFolder, cases: Sequence[Case]) -> Folds:

@@ -153,7 +153,13 @@ def _assemble(
     )
     width = 0 if encoder is None else encoder.width
     task = build_task(
-        config, dataset.labels, len(classes), seed, covariates=width, fold=member.fold
+        config,
+        dataset.labels,
+        len(classes),
+        seed,
+        covariates=width,
+        fold=member.fold,
+        noted=run.start,
     )
     task = task.to(run.accelerator.device)
     averaged = AveragedWeights(task.plain_network, config.train.ema)

@@ -23,6 +23,7 @@ from .reports.tune_words import figure_name, optimism, shown, shown_parameters
 from .run import Run
 from .run_record import with_covariates
 from .shared_cases import open_cases
+from .start_record import check_pretraining
 from .storage import (
     check_writable,
     locked,
@@ -32,7 +33,8 @@ from .storage import (
     write_text,
 )
 from .training.signals import StopRequest, heeding_signals
-from .tune_plan import check_space, read_tuning
+from .tune_config import overlapping
+from .tune_plan import TuningPlan, check_space, read_tuning
 from .tune_record import FILE, Subject, Trial, TuneRecord, check_same, read_record
 from .tune_search import optuna_version, propose
 from .tune_subject import subject_of
@@ -92,8 +94,9 @@ def tune(source: str, out: Path, display: Display, overrides: Sequence[str] = ()
         remove_partial(out)
         earlier = _earlier(out)
         try:
-            run = with_covariates(_opened(plan.base, out, display, stop))
+            run = with_covariates(_opened(plan.base, out, display, stop, masks=_reads_masks(plan)))
             subject = subject_of(plan, run.folds, start_sha256(plan.base.model), out)
+            _check_pretraining(plan, run, subject)
             record = _record(out, earlier, subject, optuna, display)
             search = Search(plan, _without_test(run, subject), record, stop)
             _search(search, display)
@@ -131,7 +134,7 @@ def _record(
     return earlier
 
 
-def _opened(config: Config, out: Path, display: Display, stop: StopRequest) -> Run:
+def _opened(config: Config, out: Path, display: Display, stop: StopRequest, *, masks: bool) -> Run:
     """All cases, checked once, and the folds.
 
     Volumes of test parts are checked too, so that the folds are those that a run would have, and
@@ -143,7 +146,22 @@ def _opened(config: Config, out: Path, display: Display, stop: StopRequest) -> R
         if stop.received is not None:
             raise stop.error()
 
-    return open_cases(config, out, display, what="a search", between=obey)
+    return open_cases(config, out, display, what="a search", between=obey, masks=masks)
+
+
+def _reads_masks(plan: TuningPlan) -> bool:
+    """Whether any trial may need masks."""
+    key = "model.masks"
+    return any(overlapping(key, searched) for searched in plan.plan.space)
+
+
+def _check_pretraining(plan: TuningPlan, run: Run, subject: Subject) -> None:
+    """Refuses a start that fits no trial; where trials may differ in it, each is checked alone."""
+    searched = any(
+        overlapping(key, part) for key in plan.plan.space for part in ("preprocess", "model.init")
+    )
+    if not searched:
+        check_pretraining(run, [item.fold for item in subject.folds])
 
 
 def _without_test(run: Run, subject: Subject) -> Run:

@@ -26,6 +26,7 @@ from .progress import Bar
 from .reports.redaction import hide_paths
 from .reports.wording import counted
 from .run import Member, Run, RunFolder
+from .start_record import check_pretraining
 from .train import train_member
 from .training.signals import StopRequest
 from .training.state import Row
@@ -178,6 +179,7 @@ def _train(search: Search, trial: Trial, bar: TrialBar, watched: _Watched) -> No
     members = [member for fold in folds for member in run.members(fold)]
     epochs = watched.epochs = run.config.train.epochs
     bar.expect(epochs * len(members))
+    check_pretraining(run, folds)
     _check_batches(run, folds)
     run = _with_volumes(run, search.run, search.stop)
     for member in members:

@@ -19,7 +19,7 @@ from pipeline.benchmark import Rules, benchmark
 from pipeline.data.cases import Case
 from pipeline.data.sources.medmnist_sets import SETS, MedmnistSet
 from pipeline.data.volumes import VolumeStore
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError, StorageError
 from pipeline.evaluation import baselines as tables
 from pipeline.evaluation.published import PUBLISHED
 from pipeline.train import train_member
@@ -232,6 +232,24 @@ def test_copies_within_a_published_set_are_said_and_not_refused(
 def test_rules_become_settings(rules: Rules, expected: Sequence[str]) -> None:
     assert set(expected) <= set(rules.overrides())
     assert ("augment.noise=0.0" in rules.overrides()) == rules.binary
+
+
+@pytest.mark.parametrize("override", ["augment.flip=0.0", "augment={}", "augment.noise=0.1"])
+def test_what_the_set_decides_cannot_be_set(done: Done, override: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be set for the benchmark"):
+        benchmark(done.root, done.out, done.page, Lines(), overrides=[override])
+
+
+def test_damaged_rules_are_refused_and_those_of_other_settings_not_taken(done: Done) -> None:
+    path = done.out / f"{NAME}_28" / "rules.json"
+    kept = path.read_text()
+    decided_by = json.loads(kept)["decided_by"]
+    path.write_text(json.dumps({"binary": True, "decided_by": decided_by}))
+    with pytest.raises(StorageError, match=r"rules.json is damaged"):
+        done.again(Lines())
+    path.write_text(kept.replace(decided_by, "f" * 64))
+    assert done.again(Lines()) == done.lines
+    assert path.read_text() == kept
 
 
 def test_a_folder_without_sets_is_refused(tmp_path: Path) -> None:

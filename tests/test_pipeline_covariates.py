@@ -128,13 +128,22 @@ def test_a_prediction_follows_the_covariates(
     assert (made[1] > made[0]).all()
 
 
-def test_a_single_missing_cell_is_imputed(fused: Path, rows: Rows, tmp_path: Path) -> None:
+def test_a_single_missing_cell_is_imputed(
+    fused: Path, rows: Rows, tmp_path: Path, lines: ShownLines
+) -> None:
     changed = [{**rows[0], "marker": "", "sex": "diverse"}, {**rows[1], "marker": "?"}]
     path = written(tmp_path / "m.csv", changed)
-    found = predict(
-        fused, [str(path), "data.allow_outside_root=true"], tmp_path / "p.csv", Silent()
-    )
+    found = predict(fused, [str(path), "data.allow_outside_root=true"], tmp_path / "p.csv", lines)
     assert np.isfinite([item.probabilities for item in found]).all()
+    told = "\n".join(lines.shown)
+    assert "covariate marker: missing in 2 cases; the median stands for it" in told
+    assert "covariate sex: 'diverse' in 1 cases unknown to the run" in told
+
+
+def test_words_of_another_language_are_refused(fused: Path, rows: Rows, tmp_path: Path) -> None:
+    path = written(tmp_path / "m.csv", [{**row, "sex": f"x{row['sex']}"} for row in rows[:3]])
+    with pytest.raises(DataError, match="no case has a sex that the run was trained on"):
+        predict(fused, [str(path), "data.allow_outside_root=true"], tmp_path / "p.csv", Silent())
 
 
 def test_a_missing_column_is_refused_at_prediction(fused: Path, rows: Rows, tmp_path: Path) -> None:

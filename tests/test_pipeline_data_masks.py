@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.batches import NO_MASK
+from pipeline.build import mask_store
 from pipeline.config import (
     AffineConfig,
     AugmentConfig,
@@ -66,6 +68,13 @@ def blob(label: int = 1) -> NDArray[np.uint8]:
     return mask
 
 
+def labels(count: int) -> NDArray[np.int16]:
+    """The structure, in as many parts as make `count` values with the background."""
+    mask = blob().astype(np.int16)
+    mask[mask > 0] = np.arange(int(blob().sum())) % (count - 1) + 1
+    return mask
+
+
 def make(
     folder: Path,
     mask: NDArray[np.generic],
@@ -91,10 +100,30 @@ def fetch(store: VolumeStore, case: Case) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_anything_but_zero_is_the_structure(store: Store, tmp_path: Path) -> None:
-    for values in (blob(), blob(7), blob().astype(np.float32) * -0.5):
+    nearly = blob().astype(np.float32) * np.float32(1.0001)  # as a header's slope may leave it
+    for values in (blob(), blob(7), blob().astype(np.float32) * -2, nearly, labels(64)):
         _, mask = fetch(store(), make(tmp_path, values))
         assert mask.dtype == torch.float32
         assert torch.equal(mask[0], torch.from_numpy(blob()).float())
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "values"),
+    [
+        ("E_MASK_FULL", "no voxel is 0", blob() + 1),
+        ("E_MASK_EMPTY", "no voxel is farther from 0", blob().astype(np.float32) * 1e-4),
+        ("E_MASK_VALUES", "it holds 0.5, no whole number", blob().astype(np.float32) * 0.5),
+        ("E_MASK_VALUES", "no whole number", noise()),
+        ("E_MASK_VALUES", "more than 64 different values", labels(65)),
+        ("E_MASK_VALUES", "more than 64 different values", (100 * noise()).astype(np.int16)),
+    ],
+)
+def test_an_image_that_is_no_mask_is_refused(
+    code: str, words: str, values: NDArray[np.generic], store: Store, tmp_path: Path
+) -> None:
+    refusal = refused(store(), make(tmp_path, values))
+    assert (refusal.code, refusal.file) == (code, "mask.nii.gz")
+    assert words in refusal.reason
 
 
 def test_a_mask_stored_the_other_way_round_lies_on_the_same_voxels(
@@ -133,10 +162,14 @@ def test_a_mask_of_another_spacing_or_size_is_refused(store: Store, tmp_path: Pa
     assert "10 x 10 x 10" in smaller.reason
 
 
-@pytest.mark.parametrize("value", [0, 1])
-def test_a_mask_that_tells_nothing_apart_is_empty(value: int, store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "code"), [(0, "E_MASK_EMPTY"), (1, "E_MASK_FULL"), (7, "E_MASK_FULL")]
+)
+def test_a_mask_that_tells_nothing_apart_is_empty_or_marks_every_voxel(
+    value: int, code: str, store: Store, tmp_path: Path
+) -> None:
     refusal = refused(store(), make(tmp_path, np.full((SIDE,) * 3, value, dtype=np.uint8)))
-    assert (refusal.code, refusal.file) == ("E_MASK_EMPTY", "mask.nii.gz")
+    assert (refusal.code, refusal.file) == (code, "mask.nii.gz")
     assert f"every voxel is {value}" in refusal.reason
 
 
@@ -212,12 +245,50 @@ def test_voxels_that_padding_adds_are_no_structure(store: Store, tmp_path: Path)
     assert mask.sum() == 2 * 2 * 4
 
 
-def test_a_mask_that_is_cropped_away_is_accepted(store: Store, tmp_path: Path) -> None:
-    image = np.full((SIDE,) * 3, -100.0, dtype=np.float32)
-    image[6:9, 1:4, 2:5] = 100.0
-    config = PreprocessConfig(spacing=None, size=(4, 4, 4), intensity=AS_IT_IS)
-    _, mask = fetch(store(config), make(tmp_path, blob(), image=image))
-    assert mask.sum() == 0
+def lost_by(step: str, folder: Path) -> tuple[PreprocessConfig, Case]:
+    """A case of whose mask the step leaves nothing."""
+    image, mask = noise(), blob()
+    if step == "foreground":
+        image = np.full((SIDE,) * 3, -100.0, dtype=np.float32)
+        image[6:9, 1:4, 2:5] = 100.0
+        return AWAY, make(folder, mask, image=image)
+    mask[:] = 0
+    mask[0, 0, 0] = 1
+    whole = {"spacing": None, "crop": "none", "intensity": AS_IT_IS}
+    fit = {"fit": "resize", "size": (3, 3, 3)} if step == "resize" else {"size": (4, 4, 4)}
+    return PreprocessConfig.model_validate({**whole, **fit}), make(folder, mask, image=image)
+
+
+AWAY = PreprocessConfig(spacing=None, size=(4, 4, 4), intensity=AS_IT_IS)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize("step", ["foreground", "pad_crop", "resize"])
+def test_a_mask_that_preprocessing_removes_teaches_nothing_and_is_said(
+    step: str, memory: bool, store: Store, tmp_path: Path
+) -> None:
+    config, case = lost_by(step, tmp_path)
+    kept = VolumeStore(config, MemoryCache()) if memory else store(config)
+    contents, problems = prepare(kept, [case], 0, lambda: None)
+    assert problems == []
+    assert has_mask(contents["a"])
+    # Also from the cache, as a run that goes on finds it.
+    for again in (kept, kept if memory else store(config)):
+        assert again.fetch_mask(case, contents["a"]) is None
+        said = doubts(again, [case])["W_MASK_LOST"]
+        assert said.startswith("1 mask, e.g. mask.nii.gz: preprocessing leaves none of it")
+    (batch,) = evaluation_batches(VolumeDataset([case], contents, (), kept, masks=kept), 1, 0)
+    assert bool((batch["mask"] == NO_MASK).all())
+
+
+def test_a_doubt_about_one_preprocessing_is_none_about_another(
+    store: Store, tmp_path: Path
+) -> None:
+    config, case = lost_by("foreground", tmp_path)
+    for preprocess, said in ((config, True), (KEEP, False), (config, True)):
+        kept = store(preprocess)
+        prepare(kept, [case], 0, lambda: None)
+        assert ("W_MASK_LOST" in doubts(kept, [case])) is said
 
 
 def test_content_tells_volume_and_mask_apart(store: Store, tmp_path: Path) -> None:
@@ -350,6 +421,20 @@ def test_teaching_without_any_mask_is_refused() -> None:
     with pytest.raises(DataError, match="no training case has a mask") as caught:
         check_taught([Case("a", "p", Path("a.nii")), Case("b", "p", Path("b.nii"))])
     assert "model.masks.weight=0" in (caught.value.remedy or "")
+
+
+def test_teaching_where_no_mask_is_left_is_refused(store: Store, tmp_path: Path) -> None:
+    config, lost = lost_by("foreground", tmp_path)
+    (tmp_path / "b").mkdir()
+    sound = replace(make(tmp_path / "b", blob(), image=noise(1)), case_id="b")
+    plain = replace(lost, case_id="c", mask=None)
+    kept = store(config)
+    contents, _ = prepare(kept, [lost, sound, plain], 0, lambda: None)
+    assert mask_store(kept, [lost, sound, plain], contents) is kept
+    with pytest.raises(DataError, match="no training case keeps its mask") as caught:
+        mask_store(kept, [lost, plain], contents)
+    assert "any of the 1 masks" in (caught.value.why or "")
+    assert "preprocess.size" in (caught.value.remedy or "")
 
 
 TABLE = "image,label,{mask}\na.nii,A,{first}\nb.nii,A,{second}\nc.nii,B,\nd.nii,B,\n"

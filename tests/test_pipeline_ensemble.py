@@ -10,7 +10,9 @@ import pytest
 from conftest import SMALL, Lines
 
 from pipeline.compare import read_entry
+from pipeline.ensemble import _card as ensemble_card
 from pipeline.ensemble import answers_by_seed
+from pipeline.evaluation.competitors import DISGUISED, Card
 from pipeline.evaluation.seed_figures import seed_figures
 from pipeline.ladder import ladder
 from pipeline.storage import read_table
@@ -98,8 +100,32 @@ def test_it_is_made_anew_when_a_part_answers_otherwise(
     assert both == pytest.approx((net + 0.25) / 2)
 
 
+def card(name: str, network: str | None = None, *notes: str) -> Card:
+    kind = "baseline" if network is None else "network"
+    return Card(title=name, kind=kind, network=network, start="trained", notes=notes)
+
+
+def test_an_ensemble_is_3d_only_where_all_of_it_is() -> None:
+    volumes, flat, table = card("a", "poolformer3d_n"), card("b", "resnet18"), card("c")
+    both = ensemble_card("e", {"a": volumes, "a2": card("a2", "monai_resnet18")})
+    assert (both.looks_at_volumes, both.needs_no_volume) == (True, False)
+    mixed = ensemble_card("e", {"a": volumes, "c": table})
+    assert (mixed.looks_at_volumes, mixed.needs_no_volume) == (False, False)
+    without = ensemble_card("e", {"b": flat, "c": table})
+    assert (without.looks_at_volumes, without.needs_no_volume) == (False, True)
+    nested = ensemble_card("e", {"m": mixed, "c": table})
+    assert not nested.needs_no_volume
+
+
+def test_what_is_in_doubt_in_a_part_is_in_doubt_in_the_whole() -> None:
+    random = Card(title="r", kind="probe", network="resnet18", start="random")
+    found = ensemble_card("e", {"leaky": card("l", None, DISGUISED), "random": random})
+    assert found.is_disguised
+    assert found.untrained_parts == ("random: random features",)
+
+
 def test_the_page_calls_it_an_ensemble(climbed: Path) -> None:
     summary = json.loads((climbed / "comparison.json").read_text())
     (card,) = (c for c in summary["competitors"] if c["title"] == "net and grey")
     assert card["kind"] == "ensemble"
-    assert card["notes"] == ["mean of net, grey"]
+    assert card["notes"] == ["mean of net, grey", "3D in part"]

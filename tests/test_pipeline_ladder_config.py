@@ -53,7 +53,11 @@ RUNG_MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"kind": "probe", "set": {"augment.flip": 0.1}}, "would do nothing in a probe rung"),
     ({"kind": "ensemble", "of": ["two"]}, "two or more earlier rungs"),
     ({"kind": "ensemble", "of": ["two", "three"]}, "averages two, which is no earlier rung"),
-    ({"of": ["two", "three"]}, "`of` would do nothing"),
+    ({"kind": "probe", "of": ["two", "three"]}, "`of` would do nothing"),
+    ({"kind": "probe", "start": "two"}, "start would do nothing in a probe rung"),
+    ({"kind": "train", "start": "two"}, "starts from two, no earlier pretrain rung"),
+    ({"kind": "train", "start": "two", "set": {"model.init": "timm"}}, "leave model.init out"),
+    ({"kind": "pretrain"}, "two rungs or more must answer"),
 ]
 
 
@@ -176,6 +180,16 @@ def test_the_ladders_of_the_benchmark_are_valid(name: str) -> None:
     for rung in found.rungs:
         if rung.plan.kind == "train":
             assert rung.config.train.seeds == 5
+            check_network(rung.config)
+
+
+def test_the_ladder_of_the_mr_patches_is_valid(tmp_path: Path) -> None:
+    overrides = [f"data.manifest={tmp_path / 'cases.csv'}"]
+    found = read_ladder("ladders/mr_patches", overrides, lambda _: None)
+    starts = {rung.plan.name: rung.plan.start for rung in found.rungs if rung.plan.start}
+    assert starts == {"pretrained": "pretraining"}
+    for rung in found.rungs:
+        if rung.plan.kind in ("train", "pretrain"):
             check_network(rung.config)
 
 

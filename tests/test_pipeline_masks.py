@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +16,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL
 from torch import Tensor
 
 from pipeline.batches import NO_MASK
@@ -23,8 +26,10 @@ from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.crossval import cross_validate
 from pipeline.data.sources.phantoms import make_phantom, mask_bytes, nifti_bytes
+from pipeline.data.volume import has_mask
 from pipeline.errors import ConfigError, DataError, PreemptedError
 from pipeline.features import extract
+from pipeline.ladder import ladder
 from pipeline.predict import predict
 from pipeline.progress import Display, Silent
 from pipeline.storage import read_table
@@ -214,6 +219,83 @@ def test_a_fold_without_any_mask_to_learn_from_is_refused_before_it_starts(
     assert not (tmp_path / "run" / "fold_0").exists()
 
 
+def corner_masks(manifest: Path, names: Sequence[str]) -> None:
+    """Leaves one voxel of some masks, in a corner, which a smaller size crops away."""
+    for name in names:
+        path = manifest.parent / "masks" / f"{name}.nii.gz"
+        image = nib.load(path)
+        mask = np.zeros(image.shape, dtype=np.uint8)
+        mask[0, 0, 0] = 1
+        nib.save(nib.Nifti1Image(mask, image.affine), path)
+
+
+CROPPED = ("preprocess.crop=none", "preprocess.size=[6,6,6]")
+
+
+def test_masks_that_preprocessing_removes_are_said_at_the_start_and_on_the_page(
+    masked: Path, small_config: Build, tmp_path: Path, lines: ShownLines
+) -> None:
+    corner_masks(masked, ["p00_0", "p03_0"])
+    config = small_config(f"data.manifest={masked}", ON, *CROPPED, "train.epochs=1")
+    cross_validate(config, tmp_path / "run", lines)
+    said = "W_MASK_LOST in 2 masks, e.g. p00_0.nii.gz: preprocessing leaves none of it"
+    assert any(line.startswith(f"doubtful: {said}") for line in lines.shown)
+    assert said in (tmp_path / "run" / "report/index.html").read_text()
+
+
+def test_a_fold_where_no_mask_is_left_is_refused_before_it_starts(
+    masked: Path, small_config: Build, tmp_path: Path
+) -> None:
+    corner_masks(masked, [path.name[:-7] for path in (masked.parent / "masks").iterdir()])
+    config = small_config(f"data.manifest={masked}", ON, *CROPPED)
+    with pytest.raises(DataError, match="no training case keeps its mask"):
+        cross_validate(config, tmp_path / "run", Silent())
+    assert not (tmp_path / "run" / "folds.json").exists()
+    assert not (tmp_path / "run" / "fold_0").exists()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_folds_are_shared_with_a_run_that_knows_no_masks(
+    first: bool, masked: Path, small_config: Build, tmp_path: Path
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    settings = (f"data.manifest={masked}", "train.epochs=1")
+    weights = (ON, "model.masks={weight: 0.0}")[:: 1 if first else -1]
+    cross_validate(small_config(*settings, weights[0]), one, Silent(), fold=0)
+    other.mkdir()
+    shutil.copy(one / "folds.json", other)
+    cross_validate(small_config(*settings, weights[1]), other, Silent(), fold=0)
+    documents = [json.loads((run / "folds.json").read_text()) for run in (one, other)]
+    assert documents[0]["sha256"] == documents[1]["sha256"]
+    hashes = [document["cases"]["p03_0"]["content"] for document in documents]
+    assert [has_mask(content) for content in hashes] == [first, not first]
+    image = nib.load(masked.parent / "images" / "p03_0.nii.gz")
+    voxels = np.asarray(image.dataobj)[::-1].copy()
+    nib.save(nib.Nifti1Image(voxels, image.affine), masked.parent / "images" / "p03_0.nii.gz")
+    third = tmp_path / "third"
+    third.mkdir()
+    shutil.copy(one / "folds.json", third)
+    with pytest.raises(DataError, match="not those that this run began with"):
+        cross_validate(small_config(*settings, weights[1]), third, Silent(), fold=0)
+
+
+@pytest.mark.parametrize("weights", [(0.0, WEIGHT), (WEIGHT, 0.0)])
+def test_a_ladder_has_rungs_with_masks_and_without(
+    weights: tuple[float, float], masked: Path, tmp_path: Path
+) -> None:
+    rungs = [
+        {"name": name, "kind": "train", "set": {"model.masks.weight": weight}}
+        for name, weight in (("plain", 0.0), ("drawn", WEIGHT))
+    ]
+    base = {"config": "base", "set": {"model.masks.weight": weights[0]}, "rungs": rungs}
+    path = tmp_path / "ladder.yaml"
+    path.write_text(json.dumps(base))
+    out = tmp_path / "ladder"
+    ladder(str(path), out, Silent(), [*SMALL, f"data.manifest={masked}", "train.epochs=1"])
+    logs = {name: read_table(out / name / "fold_0" / "log.csv") for name in ("plain", "drawn")}
+    assert ["train_loss_mask" in logs[name][0] for name in ("plain", "drawn")] == [False, True]
+
+
 @pytest.mark.parametrize("code", ["E_MASK_GEOMETRY", "E_MASK_EMPTY"])
 def test_a_refused_mask_stops_the_run_or_leaves_its_case_out(
     code: str, masked: Path, small_config: Build, tmp_path: Path
@@ -307,7 +389,7 @@ def test_cases_without_a_mask_neither_count_nor_starve_the_decoder(small_config:
     assert any(bool(p.grad.any()) for p in task.network.parameters() if p.grad is not None)
 
 
-def test_a_mask_that_was_cropped_away_has_a_finite_loss_that_can_fall() -> None:
+def test_a_mask_that_augmentation_moved_away_has_a_finite_loss_that_can_fall() -> None:
     masks = torch.zeros(2, 1, 4, 4, 4)
     masks[1, 0, :2] = 1.0
     sure = torch.zeros(2, 2, 4, 4, 4)

@@ -152,7 +152,7 @@ def test_names_are_escaped_and_nothing_is_loaded() -> None:
     nested: list[JsonValue] = [1, {"a": HOSTILE[0]}]
     choices: tuple[JsonValue, ...] = (
         *HOSTILE,
-        "/home/somebody/secret/w.safetensors",
+        "/".join(("", "somebody", "secret", "w.safetensors")),
         nested,
         None,
     )

@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.storage import read_table
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("pipeline", "models3d", "models2d")
@@ -131,18 +132,23 @@ def test_every_command_of_the_readme_works(
         "volclass init scans/ --out work/",
         "volclass train --config slices/resnet18_attention data.manifest=cases.csv"
         " --out runs/slices",
+        "volclass pretrain --config base data.manifest=unlabelled.csv pretrain.scope=all"
+        " --out runs/pre",
         "volclass report runs/mine",
         "volclass report runs/mine runs/slices --out runs/compare",
         "volclass models",
     ]
     # What takes long here is run by the test of the guide.
     ladder = "volclass ladder --config ladders/quick data.manifest=cases.csv --out runs/ladder"
-    others = {"volclass VERB -h", "volclass train", ladder}
+    tune = "volclass tune --config tuning/mr_patches data.manifest=cases.csv --out runs/tuned"
+    others = {"volclass VERB -h", "volclass train", ladder, tune}
     assert commands_of(README) == {*commands, *others}
     shutil.copytree(small_manifest.parent / "images", tmp_path / "scans")
     shutil.copytree(small_manifest.parent / "images", tmp_path / "images")
     shutil.copytree(small_manifest.parent / "images", tmp_path / "new_scans")
     shutil.copy(small_manifest, tmp_path / "cases.csv")
+    images = [row["image"] for row in read_table(tmp_path / "cases.csv")]
+    (tmp_path / "unlabelled.csv").write_text("\n".join(["image", *images]))
     monkeypatch.chdir(tmp_path)
     small = [
         "preprocess.size=[8,8,8]",
@@ -152,7 +158,8 @@ def test_every_command_of_the_readme_works(
     ]
     for command in commands:
         _, verb, *arguments = shlex.split(command)
-        more = small if verb in ("train", "split") else []
+        more = small if verb in ("train", "split", "pretrain") else []
+        more = [*more, "pretrain.block=2"] if verb == "pretrain" else more
         if more:
             flat = "slices/resnet18_attention" in arguments
             more = [*more, SMALL_SLICES if flat else SMALL_VOLUMES]
@@ -187,7 +194,8 @@ def test_scripts_are_the_verbs() -> None:
     verbs = {"train_volumes": "train", "predict_volumes": "predict"}
     verbs |= {"make_splits": "split", "make_report": "report"}
     verbs |= {"extract_features": "features", "probe_features": "probe", "init_project": "init"}
-    verbs |= {"train_slices": "train", "run_ladder": "ladder"}
+    verbs |= {"train_slices": "train", "run_ladder": "ladder", "tune_volumes": "tune"}
+    verbs |= {"pretrain_volumes": "pretrain", "benchmark_medmnist": "benchmark"}
     for script, verb in verbs.items():
         path = ROOT / "scripts" / f"{script}.py"
         assert os.access(path, os.X_OK)

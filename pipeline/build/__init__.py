@@ -22,7 +22,7 @@ from .training import (
     build_views,
     check_pretraining_network,
 )
-from .volumes import build_dataset, build_manifest, build_store, build_unlabelled
+from .volumes import build_dataset, build_manifest, build_store, build_unlabelled, mask_store
 from .weights import start_sha256, start_weights
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "describe_models",
     "describe_start",
     "is_supervised",
+    "mask_store",
     "start_sha256",
     "start_weights",
 ]

@@ -31,7 +31,8 @@ def dice_and_entropy(logits: Tensor, masks: Tensor) -> Tensor:
     """MONAI's Dice loss plus cross-entropy, (B,): each case's alone.
 
     MONAI gives the mean over a batch only, so each case is a batch of its own. A mask without any
-    voxel, as cropping may leave it, has a loss too: it falls as the structure's probability does.
+    voxel, as augmentation may leave it, has a loss too: it falls as the structure's probability
+    does.
 
     Args:
         logits: (B, 2, X, Y, Z), background and structure.

@@ -44,6 +44,7 @@ def build_task(
     covariates: int = 0,
     fold: int | None = None,
     start: bool = True,
+    noted: str | None = None,
 ) -> ClassificationTask:
     """Network and loss of a fold.
 
@@ -56,6 +57,7 @@ def build_task(
         fold: Whose pretrained weights it starts from, where the configuration names some; None
             takes those of all cases.
         start: Whether to load the weights that it starts from; not where only its shape counts.
+        noted: `Run.start`, so that a pretraining is the one that the run began with.
 
     Raises:
         ConfigError: The network cannot be built, or its weights or what is frozen do not fit.
@@ -67,7 +69,9 @@ def build_task(
     )
     check_freezing(config, network)
     body = cast("Body", body_of(network))
-    started = start_weights(body, config.model, fold) if start else StartedWeights()
+    started = StartedWeights()
+    if start:
+        started = start_weights(body, config.model, fold, noted=noted)
     balanced = config.train.class_weights == "balanced"
     weights = balanced_class_weights(labels, num_classes) if balanced else torch.ones(num_classes)
     supervised = build_supervised(config.model, network, num_classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -16,7 +16,7 @@ from ..data.cases import Case
 from ..data.covariates import CovariateEncoder
 from ..data.dataset import ImageStore, VolumeDataset
 from ..data.manifest import Manifest, read_manifest
-from ..data.masks import check_taught
+from ..data.masks import check_kept, check_taught
 from ..data.memory import MemoryCache
 from ..data.sources.medmnist import write_medmnist
 from ..data.sources.medmnist_sets import medmnist_note
@@ -91,13 +91,13 @@ def build_dataset(
     Augmented volumes come with their masks where `masks` is set; one case at least must have one.
 
     Raises:
-        DataError: A covariate cannot be encoded, or no case has a mask.
+        DataError: A covariate cannot be encoded, or no case has a mask, or keeps it.
     """
     beside = None if encoder is None else torch.from_numpy(encoder.encode(cases))
     if augment_seed is None:
         return VolumeDataset(cases, contents, classes, store, covariates=beside)
     chain = augmentation(config.augment, config.preprocess)
-    drawn = _mask_store(store, cases) if masks else None
+    drawn = mask_store(store, cases, contents) if masks else None
     return VolumeDataset(cases, contents, classes, store, chain, augment_seed, beside, drawn)
 
 
@@ -115,8 +115,17 @@ def build_unlabelled(
     return UnlabelledVolumes(cases, contents, store, chain, seed)
 
 
-def _mask_store(store: ImageStore, cases: Sequence[Case]) -> VolumeStore:
+def mask_store(
+    store: ImageStore, cases: Sequence[Case], contents: Mapping[str, str]
+) -> VolumeStore:
+    """Where the masks of training cases come from.
+
+    Raises:
+        DataError: No case has a mask, or preprocessing leaves nothing of any.
+    """
     check_taught(cases)
     # The configuration refuses masks beside features of slices.
     assert isinstance(store, VolumeStore)
+    volumes = store
+    check_kept(cases, lambda case: volumes.fetch_mask(case, contents[case.case_id]) is not None)
     return store

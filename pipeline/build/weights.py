@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,16 @@ from models3d.inflate import inflate
 
 from ..config import ModelConfig
 from ..errors import ConfigError, StorageError
-from ..pretrained import PretrainedNetwork, Pretraining, check_encoder, read_pretraining
+from ..pretrained import (
+    PretrainedNetwork,
+    Pretraining,
+    check_encoder,
+    read_pretraining,
+    refuse_encoder,
+)
 from ..storage import file_sha256, sha256
-from ..training.checkpoint import read_weights
 from ..training.parts import HEAD, parts_of
+from .own_weights import take_own_weights
 
 #: The 2D network whose published weights fit, once inflated, by the name of the 3D one.
 FLAT_COUNTERPART = {
@@ -52,6 +58,7 @@ def start_weights(
     fold: int | None = None,
     *,
     any_fold: bool = False,
+    noted: str | None = None,
 ) -> StartedWeights:
     """Gives a network the weights that the configuration names.
 
@@ -61,21 +68,26 @@ def start_weights(
         fold: Of a pretraining, take the network that did not see this fold's test part; None
             takes that of all cases.
         any_fold: Of a pretraining, take whichever is there: only to see whether it fits.
+        noted: What `start_sha256` said as the run began; a pretraining must still be that one.
 
     Raises:
         ConfigError: They do not fit, are not what they seem to be, or cannot be had; or a part
-            without weights would stay random for ever.
+            without weights would stay random for ever; or a file is the encoder of a pretraining.
         StorageError: The file cannot be read.
     """
     if config.starts_random:
         return StartedWeights(random=("network",))
     with _told(config):
         if config.pretrained_run is not None:
-            return _pretrained(network, config, Path(config.pretrained_run), fold, any_fold)
+            folder = Path(config.pretrained_run)
+            _check_noted(folder, noted)
+            return _pretrained(network, config, folder, fold, any_fold)
+        if config.weights is not None:
+            refuse_encoder(Path(config.weights))
         if isinstance(network, SliceClassifier):
             return _start_slices(network, config)
         if config.init == "random":
-            return _own_weights(network, Path(str(config.weights)))
+            return StartedWeights(take_own_weights(network, Path(str(config.weights))))
         return StartedWeights(tuple(_inflated(network, config)))
 
 
@@ -132,7 +144,7 @@ def _told(config: ModelConfig) -> Iterator[None]:
 def _start_slices(network: SliceClassifier, config: ModelConfig) -> StartedWeights:
     path = None if config.weights is None else Path(config.weights)
     if path is not None and own_names(path):
-        return _own_weights(network, path)
+        return StartedWeights(take_own_weights(network, path))
     flat = network.network
     table = models2d.load_published(flat) if path is None else models2d.load_file(flat, path)
     if table.fresh_body and (config.slices.frozen or config.slices.freeze_stages):
@@ -146,6 +158,16 @@ def _start_slices(network: SliceClassifier, config: ModelConfig) -> StartedWeigh
     pyramid = ("pyramid",) if network.levels is not None else ()
     fresh = tuple(f"network.{name}" for name in table.fresh_body)
     return StartedWeights(tuple(table.lines()), (*table.fresh_body, *pyramid), fresh)
+
+
+def _check_noted(folder: Path, noted: str | None) -> None:
+    if noted is not None and read_pretraining(folder).start != noted:
+        raise ConfigError(
+            "the pretraining is not the one any more that this run began with",
+            where=f"model.init: {folder.name}",
+            why="its networks have changed, and folds that start differently cannot be pooled",
+            remedy="restore it, or start a new run with another --out",
+        )
 
 
 def _pretrained(
@@ -208,31 +230,6 @@ def _checked_tensors(folder: Path, item: PretrainedNetwork) -> dict[str, Tensor]
             remedy="restore the file, or pretrain again into another folder",
         )
     return safetensors.torch.load(content)
-
-
-def _own_weights(network: VolumeModel | SliceClassifier, path: Path) -> StartedWeights:
-    return StartedWeights(tuple(_taken(network, read_weights(path), path)))
-
-
-def _taken(
-    network: VolumeModel | SliceClassifier, tensors: Mapping[str, Tensor], path: Path
-) -> list[str]:
-    """Takes weights of the same network; those of its classifier may lack or differ."""
-    own = network.state_dict()
-    classifier = {name for name in own if name.startswith(network.classifier_prefix)}
-    fitting = {n: t for n, t in tensors.items() if n in own and t.shape == own[n].shape}
-    misfits = sorted((set(own) - classifier - set(fitting)) | (set(tensors) - set(own)))
-    if misfits:
-        raise ConfigError(
-            f"the weights do not fit {type(network).__name__}",
-            where=f"model.weights: {path.name}",
-            why=f"missing, unknown or of another shape: {', '.join(misfits[:8])}"
-            + (f" and {len(misfits) - 8} more" if len(misfits) > 8 else ""),
-            remedy="set model.name and model.options as the weights were trained",
-        )
-    network.load_state_dict(fitting, strict=False)
-    left = "" if len(fitting) == len(own) else "; the classifier starts anew"
-    return [f"weights: {len(fitting)} of {len(own)} tensors taken from {path.name}{left}"]
 
 
 def _inflated(network: VolumeModel, config: ModelConfig) -> list[str]:

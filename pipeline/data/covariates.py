@@ -31,6 +31,8 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNO
 _NOT_FINITE = re.compile(r"[+-]?(inf|infinity)|[+-]nan", re.IGNORECASE)
 _LARGEST = float(np.finfo(np.float32).max)
 _SHOWN = 8
+#: Cases of which it is no chance that none has a known word.
+_ENOUGH = 3
 #: Deviations from the mean beyond which a number is shown: a typing mistake, more often than not.
 _FAR = 10.0
 
@@ -138,6 +140,55 @@ def check_covariates(cases: Sequence[Case], kinds: Kinds) -> None:
                     why=f"it is {cell!r}, and the run was trained on numbers",
                     remedy="write a number with a decimal point, or leave the cell empty",
                 )
+
+
+def describe_unknown(cases: Sequence[Case], encoders: Sequence[CovariateEncoder]) -> list[str]:
+    """What the values of new cases are replaced by, in a line for each column, where they are.
+
+    Args:
+        cases: The new cases; their columns are those of the encoders.
+        encoders: Of the folds that answer.
+
+    Raises:
+        DataError: A column of words has several, and none that any fold was trained on.
+    """
+    lines = []
+    for place, column in enumerate(encoders[0].columns):
+        kinds: Kinds = ((column.name, column.kind),)
+        values = [values_of(case, kinds)[0] for case in cases]
+        missing = sum(value is None for value in values)
+        if missing:
+            how = "the median" if column.kind == "numeric" else "no word"
+            lines.append(
+                f"covariate {column.name}: missing in {missing} cases; {how} stands for it"
+            )
+        if column.kind == "categorical":
+            known = {
+                word
+                for encoder in encoders
+                if isinstance(found := encoder.columns[place], CategoricalColumn)
+                for word in found.words
+            }
+            lines += _unknown_words(column.name, [v for v in values if v is not None], known)
+    return lines
+
+
+def _unknown_words(name: str, values: Sequence[float | str], known: set[str]) -> list[str]:
+    strange = [str(value) for value in values if value not in known]
+    if not strange:
+        return []
+    shown = ", ".join(repr(word) for word in sorted(set(strange))[:_SHOWN])
+    if len(strange) == len(values) >= _ENOUGH:
+        raise DataError(
+            f"no case has a {name} that the run was trained on",
+            where=f"column {name!r}",
+            why=f"there are {shown}; the run knows {', '.join(sorted(known)[:_SHOWN])}",
+            remedy="write the words as in the manifest of the run, or leave the cells empty",
+        )
+    return [
+        f"covariate {name}: {shown} in {len(strange)} cases unknown to the run, which knows "
+        f"{', '.join(sorted(known)[:_SHOWN])}; it counts as missing"
+    ]
 
 
 def values_of(case: Case, kinds: Kinds) -> list[float | str | None]:

@@ -1,8 +1,9 @@
 """What a run notes of its clinical variables: of all cases once, and how each fold encodes them.
 
 `RUN/covariates.json` says which variable is a number and which a word, and holds a hash of each
-case's values, so that a change between two sessions is noticed as changed voxels are; the values
-themselves stay in the manifest. `RUN/fold_0/covariates.json` is the encoder of a fold.
+case's values, so that a change between two sessions is noticed as changed voxels are. Whoever tries
+all ages finds the one that a hash was made of, so the file is as private as the manifest.
+`RUN/fold_0/covariates.json` is the encoder of a fold.
 """
 
 from __future__ import annotations

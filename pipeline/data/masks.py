@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,11 @@ from .volume import Reason, Volume, VolumeError
 #: not, is too little to change a nearest neighbour, and far less than any mistake: a mask of
 #: another series or crop is off by half a voxel or more.
 TOLERANCE = 0.01
+#: How far a label may lie from a whole number: a header's slope, often 1/255, does not give it back
+#: exactly, and probabilities lie much farther away.
+_WHOLE = 1e-3
+#: Most different values of a mask, above which it is taken for a grey image.
+_MOST_LABELS = 64
 
 
 class MaskReader(VolumeReader):
@@ -32,16 +37,42 @@ class MaskReader(VolumeReader):
         """The mask that the file holds.
 
         Raises:
-            VolumeError: The file is refused, or its mask marks nothing.
+            VolumeError: The file is refused, its mask marks nothing or everything, or it is none.
         """
         try:
             volume = read_volume(path, budget=self.budget)
         except VolumeError as error:
             if error.code != Reason.E_CONSTANT.name:
                 raise
-            why = f"{error.reason}, so nothing is told apart"
-            raise VolumeError(Reason.E_MASK_EMPTY, path, why) from None
-        return replace(volume, voxels=(volume.voxels != 0).astype(np.float32))
+            empty = float(error.reason.split()[-1]) == 0.0
+            reason = Reason.E_MASK_EMPTY if empty else Reason.E_MASK_FULL
+            raise VolumeError(reason, path, f"{error.reason}, so nothing is told apart") from None
+        return replace(volume, voxels=_structure(path, volume.voxels))
+
+
+def _structure(path: Path, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 where a label other than 0 stands, else 0: (X, Y, Z), plane by plane to save memory.
+
+    Raises:
+        VolumeError: E_MASK_VALUES, E_MASK_EMPTY or E_MASK_FULL.
+    """
+    structure, found = np.empty_like(voxels), set[float]()
+    for plane, marked in zip(voxels, structure, strict=True):
+        labels = np.round(plane)
+        away = np.abs(plane - labels)
+        if away.max() > _WHOLE:
+            value = plane.flat[away.argmax()]
+            raise VolumeError(Reason.E_MASK_VALUES, path, f"it holds {value:g}, no whole number")
+        found.update(np.unique(labels).tolist())
+        if len(found) > _MOST_LABELS:
+            why = f"it has more than {_MOST_LABELS} different values"
+            raise VolumeError(Reason.E_MASK_VALUES, path, why)
+        marked[...] = labels != 0
+    if 0.0 not in found:
+        raise VolumeError(Reason.E_MASK_FULL, path, "no voxel is 0")
+    if len(found) == 1:
+        raise VolumeError(Reason.E_MASK_EMPTY, path, f"no voxel is farther from 0 than {_WHOLE}")
+    return structure
 
 
 def on_the_same_grid(loaded: dict[str, MetaTensor]) -> dict[str, MetaTensor]:
@@ -68,6 +99,28 @@ def on_the_same_grid(loaded: dict[str, MetaTensor]) -> dict[str, MetaTensor]:
         raise VolumeError(Reason.E_MASK_GEOMETRY, file, why)
     mask.affine = image.affine.clone()
     return loaded
+
+
+def check_kept(cases: Sequence[Case], keeps: Callable[[Case], bool]) -> None:
+    """Makes sure that preprocessing leaves a mask to learn from.
+
+    Args:
+        cases: What teaches a network; some have masks.
+        keeps: Whether anything is left of a case's mask; asked until one says so.
+
+    Raises:
+        DataError: Nothing is left of any.
+    """
+    masked = [case for case in cases if case.mask is not None]
+    if not any(map(keeps, masked)):
+        raise DataError(
+            "no training case keeps its mask",
+            where="preprocess.size, preprocess.crop",
+            why=f"preprocessing leaves no voxel of any of the {len(masked)} masks of a fold's "
+            "training part",
+            remedy="raise preprocess.size, set preprocess.crop=none or preprocess.fit=resize, or "
+            "set model.masks.weight=0",
+        )
 
 
 def check_taught(cases: Sequence[Case]) -> None:

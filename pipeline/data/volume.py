@@ -74,13 +74,22 @@ class Reason(Enum):
         "the mask marks no structure",
         "draw it again, or empty its cell in the manifest's mask column",
     )
+    E_MASK_FULL = (
+        "the mask marks every voxel",
+        "draw it again, with 0 outside the structure, or empty its cell in the mask column",
+    )
+    E_MASK_VALUES = (
+        "the mask looks like a grey image",
+        "name a mask of whole numbers with 0 outside the structure; of probabilities, write 1 "
+        "where they are above 0.5 and 0 elsewhere",
+    )
     E_MASK_GEOMETRY = (
         "the mask has another geometry than its volume",
         "resample it to the volume's grid, or name the mask that was drawn on this volume",
     )
 
 
-WarningCode = Literal["W_TRAILING", "W_SLOPE", "W_ORIENTATION"]
+WarningCode = Literal["W_TRAILING", "W_SLOPE", "W_ORIENTATION", "W_MASK_LOST"]
 
 
 class VolumeError(DataError):

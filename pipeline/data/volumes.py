@@ -36,6 +36,8 @@ __all__ = [
     "prepare",
 ]
 
+_LOST = Finding("W_MASK_LOST", "preprocessing leaves none of it, so its case teaches no structure")
+
 
 class VolumeStore:
     """Gives the preprocessed volume of a case, from the cache or from its file.
@@ -68,6 +70,9 @@ class VolumeStore:
     def fetch_mask(self, case: Case, content: str) -> Tensor | None:
         """The mask of a case, (1, X, Y, Z) float32 of 0 and 1, or None where it had none.
 
+        None as well where preprocessing leaves nothing of it: where the structure was cropped away,
+        or fell between voxels, an empty mask would teach that the volume shows none.
+
         Raises:
             DataError: Volume or mask is another one now.
         """
@@ -79,7 +84,7 @@ class VolumeStore:
             if built.content != content or built.mask is None:
                 raise _changed(case, case.mask)
             cached = built.mask
-        return cached.image.to(torch.float32)
+        return cached.image.to(torch.float32) if bool(cached.image.any()) else None
 
     def has(self, case: Case) -> bool:
         """Whether volume and mask are cached and their files unchanged since."""
@@ -104,11 +109,16 @@ class VolumeStore:
 
     def findings_of(self, case: Case) -> list[tuple[str, Finding]]:
         """What was doubtful in the files of a case that was inspected, each by its name."""
-        return [
+        found = [
             (file.name, finding)
             for file in _files(case)
             for finding in self._cache.findings_of(file)
         ]
+        # It lies in the preprocessing, not in the file, so it is not kept with the file.
+        content = self._known(case)
+        if case.mask and content is not None and self.fetch_mask(case, content) is None:
+            found.append((case.mask.name, _LOST))
+        return found
 
     def to_hand_over(self, case: Case, content: str) -> Prepared | None:
         """What a loading process must give to the main one: nothing where both see the disk."""
@@ -280,7 +290,7 @@ def doubts(store: VolumeStore, cases: Sequence[Case]) -> dict[str, str]:
         for name, finding in store.findings_of(case):
             found[finding.code].append((name, finding.text))
     return {
-        code: f"{len(items)} volume{'s' if len(items) > 1 else ''}, e.g. {items[0][0]}: "
-        f"{items[0][1]}"
+        code: f"{len(items)} {'mask' if code == _LOST.code else 'volume'}"
+        f"{'s' if len(items) > 1 else ''}, e.g. {items[0][0]}: {items[0][1]}"
         for code, items in sorted(found.items())
     }

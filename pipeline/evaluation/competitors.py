@@ -31,6 +31,9 @@ PREDICTIONS = "predictions.csv"
 METADATA = "metadata"
 #: The note of a competitor that reads clinical variables alone: it looks at no voxel either.
 CLINICAL = "clinical"
+#: The note of an ensemble of which a part, and not all of it, is a 3D network: it says neither
+#: that 3D is needed nor that it is not.
+MIXED = "3D in part"
 #: The note of a competitor whose clinical variables tell the label as if they were made of it.
 DISGUISED = "label in disguise"
 
@@ -72,6 +75,13 @@ class Card(BaseModel):
     def looks_at_volumes(self) -> bool:
         """Whether the answers rest on a 3D network, trained for them or not."""
         return is_volume_network(self.network)
+
+    @property
+    def needs_no_volume(self) -> bool:
+        """Whether no 3D network had a part in the answers."""
+        if self.kind in ("baseline", "ensemble"):
+            return not (self.looks_at_volumes or MIXED in self.notes)
+        return self.network is not None and not self.looks_at_volumes
 
     @property
     def is_untrained(self) -> bool:

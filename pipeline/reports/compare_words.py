@@ -124,8 +124,7 @@ def _pair(found: ComparisonEvaluation, first: int, second: int) -> Pair:
 
 
 def _needs_no_volume(item: Standing) -> bool:
-    card = item.card
-    return card.kind == "baseline" or (card.network is not None and not card.looks_at_volumes)
+    return item.card.needs_no_volume
 
 
 def warnings(found: ComparisonEvaluation) -> tuple[str, ...]:

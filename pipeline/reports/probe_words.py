@@ -171,7 +171,12 @@ def basis(found: ProbeEvaluation) -> str:
 def limits(found: ProbeEvaluation) -> list[str]:
     """The limits of this evidence, the gravest first."""
     sentences = []
-    if found.trained_on:
+    if found.trained_on and found.origin.start == "pretraining":
+        sentences.append(
+            "What fresh training cases would give: the network was pretrained, without labels, on "
+            "cases that the probes learn from, and on none that they are tested on."
+        )
+    elif found.trained_on:
         networks = "each fold's network was" if found.own_models else "the network was"
         sentences.append(
             f"What fresh training cases would give: {networks} trained on the cases that its "

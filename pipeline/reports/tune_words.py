@@ -122,8 +122,12 @@ def limits(subject: Subject, trials: Sequence[Trial]) -> list[str]:
         "Whether close trials differ: each network was trained with one choice of weights and "
         "order, and another seed moves its figure. train.seeds above 1 makes trials dearer and "
         "steadier.",
-        "What one setting does by itself: in each picture of a parameter all the others vary too, "
-        "and the search looked more often where it liked what it saw.",
+        "What one setting does by itself: in each picture of a parameter all the others vary too"
+        + (
+            "."
+            if subject.sampler == "grid"
+            else ", and the search looked more often where it liked what it saw."
+        ),
         "Settings outside the space, and combinations that were not tried.",
     ]
     if found["pruned"]:
@@ -161,8 +165,10 @@ def protocol(subject: Subject, optuna: str) -> list[tuple[str, str]]:
         ("Test parts", "in no trial's hands: it is given training and validation cases alone"),
         (
             "Search",
-            f"tree-structured Parzen estimator (Bergstra et al. 2011), Optuna {optuna}; the first "
-            f"{counted(subject.startup, 'trial')} at random; seed {subject.seed}",
+            "all combinations of the choices, in their order"
+            if subject.sampler == "grid"
+            else f"tree-structured Parzen estimator (Bergstra et al. 2011), Optuna {optuna}; the "
+            f"first {counted(subject.startup, 'trial')} at random; seed {subject.seed}",
         ),
         ("Stopped early", stopping),
         ("Same settings again", "take the figures of the earlier trial; training would repeat it"),
