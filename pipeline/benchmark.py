@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from .benchmark_table import RungFigures, SetFigures, difference, table_lines
 from .build import build_manifest
@@ -24,7 +24,7 @@ from .data.formats.dispatch import read_volume
 from .data.sources.medmnist_files import found_file
 from .data.sources.medmnist_sets import SETS, file_name
 from .ensemble import answers_by_seed
-from .errors import ConfigError, DataError, StorageError
+from .errors import ConfigError, DataError
 from .evaluation.seed_figures import seed_figures
 from .ladder import ladder
 from .ladder_config import read_ladder
@@ -33,6 +33,7 @@ from .progress import Display, making_bar
 from .run import RunFolder
 from .storage import check_writable, make_folder, read_json, read_table, sha256, write_json
 from .tune import tune
+from .typed_files import read_typed
 
 RECIPE, LADDER = "benchmarks/medmnist3d", "ladders/medmnist3d"
 SYMMETRY = "tuning/medmnist3d_symmetry"
@@ -75,6 +76,14 @@ class Rules:
             (False, False): "neither mirrors nor turns",
         }[self.flip > 0, self.rotate90 > 0]
         return [f"Training part: {kind}. Validation part: {chosen}."]
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """Rules, and a hash of what they rest on."""
+
+    rules: Rules
+    decided_by: str
 
 
 def benchmark(
@@ -180,9 +189,11 @@ def _left_out(folder: RunFolder) -> list[str]:
 def _rules(data: Sequence[str], size: int, out: Path, display: Display, decided_by: str) -> Rules:
     """What the set itself decides; noted, with a hash of what it rests on, and decided once."""
     path = out / _RULES
-    known = read_json(path) if path.is_file() else None
-    if isinstance(known, dict) and known.get("decided_by") == decided_by:
-        return _noted(path, known)
+    if path.is_file():
+        remedy = "remove it: it is decided again"
+        known = read_typed(path, TypeAdapter(_Noted), remedy)
+        if known.decided_by == decided_by:
+            return known.rules
     make_folder(out)
     binary = _is_binary(data, out, display)
     grey = [f"augment.{name}=0.0" for name in _GREY] if binary else []
@@ -191,21 +202,9 @@ def _rules(data: Sequence[str], size: int, out: Path, display: Display, decided_
     found = tune(SYMMETRY, out / "symmetry", display, settings).record.best
     assert found is not None, "a search without a complete trial raises"
     flip, turn = (float(str(found.parameters[f"augment.{key}"])) for key in ("flip", "rotate90"))
-    write_json(path, {"binary": binary, "flip": flip, "rotate90": turn, "decided_by": decided_by})
-    return Rules(binary, flip, turn)
-
-
-def _noted(path: Path, known: Mapping[str, JsonValue]) -> Rules:
-    try:
-        rules = {name: value for name, value in known.items() if name != "decided_by"}
-        return TypeAdapter(Rules).validate_json(json.dumps(rules))
-    except ValidationError:
-        raise StorageError(
-            f"{path.name} is damaged",
-            where=str(path),
-            why="it does not say what was decided",
-            remedy="remove it: it is decided again",
-        ) from None
+    noted = _Noted(Rules(binary, flip, turn), decided_by)
+    write_json(path, TypeAdapter(_Noted).dump_python(noted, mode="json"))
+    return noted.rules
 
 
 def _is_binary(data: Sequence[str], out: Path, display: Display) -> bool:

@@ -259,6 +259,21 @@ def _apply(tree: Tree, override: str, notes: list[str]) -> None:
     tree.update(_merged(tree, change))
 
 
+def overrides_of(settings: Mapping[str, JsonValue], folder: Path) -> Iterator[str]:
+    """The settings `section.key: value` of a plan over configs, as overrides.
+
+    Args:
+        settings: As the plan's file has them.
+        folder: Of that file; a path in it is relative to it.
+    """
+    for key, value in settings.items():
+        section, _, name = key.partition(".")
+        if isinstance(value, str) and is_path(section, name, value):
+            value = str((folder / value).resolve())
+        # JSON is YAML, so the text means what the file said.
+        yield f"{key}={json.dumps(value, ensure_ascii=False)}"
+
+
 def _problem(item: Mapping[str, object], schema: type[BaseModel]) -> str:
     location = [str(part) for part in cast("tuple[object, ...]", item["loc"])]
     key = ".".join(location)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from pydantic import JsonValue
 from .build import (
     build_accelerator,
     build_manifest,
-    build_order,
     build_store,
     check_freezing,
     check_network,
@@ -30,6 +27,7 @@ from .forecast import forecast
 from .frozen import compute_slice_features
 from .inputs import read_volumes
 from .predict import predict_test_fold
+from .processes import check_shares, owned
 from .progress import Bar, Display, Silent, making_bar, size
 from .reports.page import write_report
 from .run import Member, Run, RunFolder
@@ -51,7 +49,7 @@ from .start_record import (
     refuse_pretraining_folder,
     write_start_record,
 )
-from .storage import check_writable, folder_bytes, locked, read_table, remove_partial, write_table
+from .storage import check_writable, folder_bytes, read_table, write_table
 from .train import train_member
 from .training.loop import asked_to_stop
 from .training.signals import StopRequest, heeding_signals
@@ -118,17 +116,6 @@ def cross_validate(
     return folder if first else None
 
 
-@contextmanager
-def owned(folder: RunFolder, accelerator: Accelerator) -> Iterator[None]:
-    """The first process holds the folder's lock for all of them."""
-    if not accelerator.is_main_process:
-        yield
-        return
-    with locked(folder.path):
-        remove_partial(folder.path)
-        yield
-
-
 @dataclass(frozen=True, slots=True)
 class _Opened:
     """A run before its volumes are read.
@@ -164,7 +151,8 @@ def _open(config: Config, folder: RunFolder, accelerator: Accelerator, display: 
     accelerator.wait_for_everyone()
     store = build_store(config, cache)
     run = Run(config, folder, accelerator, store, cases, {}, folds, display)
-    check_shares(run)
+    taught = [len(fold.train) for fold in run.folds.folds]
+    check_shares(run, [*taught, *([len(run.folds.cases)] if config.cv.refit else [])])
     if config.model.masks.weight > 0:
         for fold in folds.folds:
             check_taught(run.select(fold.train))
@@ -185,25 +173,6 @@ def _with_start(opened: _Opened, *, anything_left: bool) -> _Opened:
     else:
         start = recorded_start(run.folder, model)
     return replace(opened, run=replace(run, start=start))
-
-
-def check_shares(run: Run) -> None:
-    """Every process needs a case in every forward pass; two, where batch norm compares cases."""
-    processes = run.accelerator.num_processes
-    if check_network(run.config).has_batch_norm:
-        processes *= 2
-    taught = [len(fold.train) for fold in run.folds.folds]
-    taught += [len(run.folds.cases)] if run.config.cv.refit else []
-    for count in taught:
-        order = build_order(run.config.train, [0] * count, seed=0)
-        smallest = min(len(batch) for step in order.epoch(0) for batch in step.batches)
-        if smallest < processes:
-            raise ConfigError(
-                f"a batch of {smallest} is too small: {processes} cases are needed",
-                where="train.batch_size",
-                why="every process needs one in each forward pass, and batch norm needs two",
-                remedy=f"raise it to at least {2 * processes}, or start fewer processes",
-            )
 
 
 def _chosen(run: Run, fold: int | None) -> list[int]:
@@ -229,8 +198,7 @@ def _read_volumes(opened: _Opened, stop: StopRequest) -> Run:
     def advance() -> None:
         """Shows progress, and obeys a request to stop: what was read stays in the cache."""
         bar.advance()
-        if stop.received is not None:
-            raise stop.error()
+        stop.obey()
 
     with run.accelerator.main_process_first():
         read = read_volumes(run, cases, advance)

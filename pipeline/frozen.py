@@ -65,8 +65,7 @@ def compute_slice_features(run: Run, stop: StopRequest) -> SliceFeatures:
         if cache:
             cache.keep(_entry(features, content))
         bar.advance()
-        if stop.received is not None:
-            raise stop.error()
+        stop.obey()
     count, width = next(iter(found.values())).shape
     memory = size(4 * len(found) * count * width)
     run.display.line(f"slice features: {count} slices of {width} numbers a volume, {memory} memory")

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, cast
 from pydantic import Field, JsonValue, model_validator
 
 from .config import Config, Section, is_path
-from .config_file import find_config, load_config, parse_yaml, validated
+from .config_file import find_config, load_config, overrides_of, parse_yaml, validated
 from .errors import ConfigError, VolclassError
 
 RungKind = Literal[
@@ -198,7 +198,7 @@ def read_ladder(source: str, overrides: Sequence[str], note: Callable[[str], Non
     )
     beside = path.parent / plan.config
     start = str(beside) if beside.is_file() else plan.config
-    shared = list(_overrides(plan.settings, path.parent))
+    shared = list(overrides_of(plan.settings, path.parent))
     base = load_config(start, [*shared, *overrides])
     _check_one_network_for_all(plan, overrides)
     rungs = tuple(_rung(rung, start, shared, overrides, path.parent, note) for rung in plan.rungs)
@@ -215,7 +215,7 @@ def _rung(
     folder: Path,
     note: Callable[[str], None],
 ) -> Rung:
-    own = list(_overrides(rung.settings, folder))
+    own = list(overrides_of(rung.settings, folder))
 
     def note_of_rung(text: str) -> None:
         note(f"{rung.name}: {text}")
@@ -284,13 +284,3 @@ def in_rung(name: str) -> Iterator[None]:
     except VolclassError as error:
         error.where = f"rung {name}" if error.where is None else f"rung {name}: {error.where}"
         raise
-
-
-def _overrides(settings: Settings, folder: Path) -> Iterator[str]:
-    """Settings as overrides; a path that stands in the file is relative to it."""
-    for key, value in settings.items():
-        section, _, name = key.partition(".")
-        if isinstance(value, str) and is_path(section, name, value):
-            value = str((folder / value).resolve())
-        # JSON is YAML, so the text means what the file said.
-        yield f"{key}={json.dumps(value, ensure_ascii=False)}"

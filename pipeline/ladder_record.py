@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 
 from .build import start_sha256
-from .errors import ConfigError, StorageError
+from .errors import ConfigError
 from .ladder_config import Ladder, Rung, in_rung
 from .run import RunFolder, deciding_settings
-from .storage import file_sha256, read_json, write_json
+from .storage import file_sha256, write_json
+from .typed_files import read_typed
 
 State = Literal["waiting", "started", "done"]
 
@@ -148,16 +149,8 @@ def _flat(tree: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValu
 
 
 def _read(path: Path) -> tuple[_Entry, ...]:
-    try:
-        return _Document.model_validate(read_json(path)).rungs
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise StorageError(
-            f"{path.name} is damaged",
-            where=str(path),
-            why=f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
-            remedy="restore it, or choose another folder with --out",
-        ) from error
+    remedy = "restore it, or choose another folder with --out"
+    return read_typed(path, TypeAdapter(_Document), remedy).rungs
 
 
 def _check_same(

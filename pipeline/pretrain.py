@@ -22,7 +22,6 @@ from .build import (
 )
 from .config import Config, HeadConfig, MaskConfig, SupervisionConfig, TrainConfig
 from .config_file import config_tree, load_config
-from .crossval import check_shares, owned
 from .data.splits import Folds
 from .errors import ConfigError
 from .inputs import read_volumes
@@ -37,6 +36,7 @@ from .pretrained import (
     read_pretraining,
     write_pretraining,
 )
+from .processes import check_shares, owned
 from .progress import Display, Silent, making_bar
 from .run import Member, Run, RunFolder
 from .run_record import (
@@ -202,8 +202,7 @@ def _begun(run: Run, stop: StopRequest) -> Run:
     def advance() -> None:
         """Shows progress, and obeys a request to stop: what was read stays in the cache."""
         bar.advance()
-        if stop.received is not None:
-            raise stop.error()
+        stop.obey()
 
     with run.accelerator.main_process_first():
         read = read_volumes(run, manifest.cases, advance)
@@ -212,7 +211,8 @@ def _begun(run: Run, stop: StopRequest) -> Run:
     folds = folds_of(run, list(cases.values()))
     run.accelerator.wait_for_everyone()
     run = replace(run, cases=cases, contents=read.contents, folds=folds)
-    check_shares(run)
+    taught = [len(fold.train) for fold in run.folds.folds]
+    check_shares(run, [*taught, *([len(run.folds.cases)] if config.cv.refit else [])])
     if run.accelerator.is_main_process:
         notes: dict[str, JsonValue] = {"patients_assumed": manifest.patients_assumed}
         write_start(run, read.refused, {**notes, "doubtful": read.doubtful})

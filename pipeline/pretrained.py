@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 from safetensors import SafetensorError, safe_open
 
 from .config import ModelConfig, PreprocessConfig
-from .errors import ConfigError, StorageError
-from .storage import read_json, sha256, write_json
+from .errors import ConfigError
+from .storage import sha256, write_json
+from .typed_files import read_typed
 
 FILE = "pretrained.json"
 #: In the metadata of an encoder's file.
@@ -115,15 +116,8 @@ def read_pretraining(folder: Path) -> Pretraining:
             why=f"it is neither random, timm, inflate, nor a folder with {FILE}",
             remedy="name the folder that was given to `volclass pretrain` as --out",
         )
-    try:
-        return Pretraining.model_validate(read_json(path))
-    except ValidationError as error:
-        raise StorageError(
-            "the record of the pretraining is damaged",
-            where=str(path),
-            why=str(error.errors(include_url=False)[0]["msg"]),
-            remedy="restore the file, or pretrain again into another folder",
-        ) from None
+    remedy = "restore the file, or pretrain again into another folder"
+    return read_typed(path, TypeAdapter(Pretraining), remedy)
 
 
 def refuse_encoder(path: Path) -> None:

@@ -140,13 +140,7 @@ def _opened(config: Config, out: Path, display: Display, stop: StopRequest, *, m
     Volumes of test parts are checked too, so that the folds are those that a run would have, and
     no scan is under two patients; no trial is given them.
     """
-
-    def obey() -> None:
-        """Stops where somebody asked for it."""
-        if stop.received is not None:
-            raise stop.error()
-
-    return open_cases(config, out, display, what="a search", between=obey, masks=masks)
+    return open_cases(config, out, display, what="a search", between=stop.obey, masks=masks)
 
 
 def _reads_masks(plan: TuningPlan) -> bool:
@@ -199,8 +193,7 @@ def _search(search: Search, display: Display) -> None:
             if time.monotonic() - drawn > _REDRAW:
                 _write_page(search)
                 drawn = time.monotonic()
-            if search.stop.received is not None:
-                raise search.stop.error()
+            search.stop.obey()
     finally:
         _keep_best(search)
         _write_page(search)

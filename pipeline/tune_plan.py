@@ -18,8 +18,8 @@ from typing import cast
 import yaml
 from pydantic import JsonValue
 
-from .config import Config, is_path
-from .config_file import find_config, load_config, parse_yaml, validated
+from .config import Config
+from .config_file import find_config, load_config, overrides_of, parse_yaml, validated
 from .errors import ConfigError
 from .tune_config import Dimension, Parameters, TuneConfig, as_text, fixes, value_at
 
@@ -53,7 +53,7 @@ class TuningPlan:
         Raises:
             ConfigError: Its parameters do not fit each other, or the rest.
         """
-        return load_config(self.start, [*self.shared, *_overrides(parameters, self.folder)])
+        return load_config(self.start, [*self.shared, *overrides_of(parameters, self.folder)])
 
 
 def read_tuning(
@@ -75,7 +75,7 @@ def read_tuning(
     plan = validated(TuneConfig, parse_yaml(path), source, example)
     beside = path.parent / plan.config
     start = str(beside) if beside.is_file() else plan.config
-    shared = (*_overrides(plan.settings, path.parent), *overrides)
+    shared = (*overrides_of(plan.settings, path.parent), *overrides)
     base = load_config(start, shared, note)
     for override in overrides:
         _check_override(override, plan)
@@ -172,12 +172,3 @@ def _corners(space: Mapping[str, Dimension], total: int) -> Iterator[Parameters]
     generator = random.Random(0)
     for _ in range(_CORNERS):
         yield dict(zip(space, map(generator.choice, ends), strict=True))
-
-
-def _overrides(settings: Mapping[str, JsonValue], folder: Path) -> Iterator[str]:
-    """Settings as overrides; a path that stands in the file is relative to it."""
-    for key, value in settings.items():
-        section, _, name = key.partition(".")
-        if is_path(section, name, value):
-            value = str((folder / str(value)).resolve())
-        yield f"{key}={as_text(value)}"

@@ -12,16 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-from .errors import ConfigError, StorageError
-from .storage import read_json, write_json
+from .errors import ConfigError
+from .storage import write_json
 from .tune_config import Dimension, Parameters, as_text
+from .typed_files import damaged, read_typed
 
 State = Literal["running", "complete", "pruned", "failed"]
 Monitor = Literal["auroc", "loss"]
 
 FILE = "tuning.json"
+
+
+_REMEDY = "restore it, or choose another folder with --out"
 
 
 class _Part(BaseModel):
@@ -164,28 +168,13 @@ def read_record(out: Path) -> TuneRecord | None:
     path = out / FILE
     if not path.is_file():
         return None
-    try:
-        # By way of JSON: strict types, yet a list may stand for a tuple.
-        document = _Document.model_validate_json(json.dumps(read_json(path)))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise _damaged(path, f"{place}: {first['msg']}") from error
+    document = read_typed(path, TypeAdapter(_Document), _REMEDY)
     trials = list(document.trials)
     if [trial.number for trial in trials] != list(range(len(trials))):
-        raise _damaged(path, "trials: they are not numbered from 0, one by one")
+        raise damaged(path, "trials: they are not numbered from 0, one by one", _REMEDY)
     if any(trial.state == "running" for trial in trials[:-1]):
-        raise _damaged(path, "trials: one that is running is not the last")
+        raise damaged(path, "trials: one that is running is not the last", _REMEDY)
     return TuneRecord(path, document.optuna, document.subject, trials)
-
-
-def _damaged(path: Path, why: str) -> StorageError:
-    return StorageError(
-        f"{path.name} is damaged",
-        where=str(path),
-        why=why,
-        remedy="restore it, or choose another folder with --out",
-    )
 
 
 def check_same(earlier: Subject, now: Subject, out: Path) -> None:

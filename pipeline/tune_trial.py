@@ -13,7 +13,6 @@ import torch
 
 from .build import (
     build_accelerator,
-    build_order,
     build_store,
     check_network,
     start_sha256,
@@ -22,6 +21,7 @@ from .config import Config
 from .data.volumes import check_refusals, prepare
 from .errors import ConfigError, DivergedError, VolclassError
 from .frozen import compute_slice_features
+from .processes import check_shares
 from .progress import Bar
 from .reports.redaction import hide_paths
 from .reports.wording import counted
@@ -180,7 +180,7 @@ def _train(search: Search, trial: Trial, bar: TrialBar, watched: _Watched) -> No
     epochs = watched.epochs = run.config.train.epochs
     bar.expect(epochs * len(members))
     check_pretraining(run, folds)
-    _check_batches(run, folds)
+    check_shares(run, [len(run.folds.folds[fold].train) for fold in folds])
     run = _with_volumes(run, search.run, search.stop)
     for member in members:
         note = partial(watched.note, member)
@@ -210,17 +210,6 @@ def _own_run(run: Run, config: Config, number: int) -> Run:
     )
 
 
-def _check_batches(run: Run, folds: Sequence[int]) -> None:
-    """Batch norm compares the cases of a forward pass, so it needs two in each."""
-    if not check_network(run.config).has_batch_norm:
-        return
-    for fold in folds:
-        order = build_order(run.config.train, [0] * len(run.folds.folds[fold].train), seed=0)
-        smallest = min(len(batch) for step in order.epoch(0) for batch in step.batches)
-        if smallest < 2:
-            raise ConfigError("a batch of 1 is too small for batch norm", where="train.batch_size")
-
-
 def _with_volumes(run: Run, search: Run, stop: StopRequest) -> Run:
     """The run with the volumes as its settings prepare them."""
     if run.config.preprocess != search.config.preprocess:
@@ -229,8 +218,7 @@ def _with_volumes(run: Run, search: Run, stop: StopRequest) -> Run:
 
         def advance() -> None:
             """Obeys a request to stop: what was read stays in the cache."""
-            if stop.received is not None:
-                raise stop.error()
+            stop.obey()
 
         contents, refused = prepare(store, cases, run.config.system.workers, advance)
         check_refusals(refused, 0)

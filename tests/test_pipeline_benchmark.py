@@ -244,7 +244,7 @@ def test_damaged_rules_are_refused_and_those_of_other_settings_not_taken(done: D
     path = done.out / f"{NAME}_28" / "rules.json"
     kept = path.read_text()
     decided_by = json.loads(kept)["decided_by"]
-    path.write_text(json.dumps({"binary": True, "decided_by": decided_by}))
+    path.write_text(json.dumps({"rules": {"binary": True}, "decided_by": decided_by}))
     with pytest.raises(StorageError, match=r"rules.json is damaged"):
         done.again(Lines())
     path.write_text(kept.replace(decided_by, "f" * 64))

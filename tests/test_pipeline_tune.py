@@ -300,7 +300,7 @@ def test_a_batch_too_small_and_a_training_that_diverges_are_failed_trials(
     tune(written(tmp_path, space, trials=9, startup=9), out, Silent(), overrides)
     reasons = failing(out)
     assert any("not finite" in text for text in reasons)
-    assert any("a batch of 1 is too small for batch norm" in text for text in reasons)
+    assert any("a batch of 1 is too small: 2 cases are needed" in text for text in reasons)
     assert any(trial["state"] == "complete" for trial in trials_of(out))
 
 

@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 
-from ..errors import DataError, StorageError
-from ..storage import read_json, sha256, write_json
+from ..errors import DataError
+from ..storage import sha256, write_json
+from ..typed_files import damaged, read_typed
 from .cases import Case
 from .covariates import CovariateEncoder, Kinds, covariate_kinds, values_of
 
 _SHOWN = 5
+_REMEDY = "restore it; or remove the folder of the run and train again"
 
 
 class _Part(BaseModel):
@@ -124,7 +126,7 @@ def read_encoder(path: Path) -> CovariateEncoder:
     """
     file = _read(path, _EncoderFile)
     if file.sha256 != _encoder_sha256(file.encoder):
-        raise _damaged(path, "its sha256 does not fit its content")
+        raise damaged(path, "its sha256 does not fit its content", _REMEDY)
     return file.encoder
 
 
@@ -133,18 +135,4 @@ def _encoder_sha256(encoder: CovariateEncoder) -> str:
 
 
 def _read(path: Path, form: type[_AnyPart]) -> _AnyPart:
-    try:
-        return form.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise _damaged(path, f"{place}: {first['msg']}") from error
-
-
-def _damaged(path: Path, why: str) -> StorageError:
-    return StorageError(
-        f"{path.name} is damaged",
-        where=str(path),
-        why=why,
-        remedy="restore it; or remove the folder of the run and train again",
-    )
+    return read_typed(path, TypeAdapter(form), _REMEDY)

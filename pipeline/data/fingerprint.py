@@ -14,10 +14,11 @@ from typing import Any, BinaryIO, Literal, TypeVar
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from ..errors import DataError, StorageError
-from ..storage import make_folder, read_json, write_json
+from ..errors import DataError
+from ..storage import make_folder, write_json
+from ..typed_files import read_typed
 from .cases import Case
 from .formats.dispatch import read_volume
 from .formats.magic import HEAD_BYTES, kind_of
@@ -193,16 +194,7 @@ def remembered(
 def _read(path: Path, values: TypeAdapter[dict[str, Value]]) -> dict[str, Value]:
     if not path.is_file():
         return {}
-    try:
-        return values.validate_python(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise StorageError(
-            f"{path.name} is damaged",
-            where=str(path),
-            why=f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
-            remedy="remove it: it is made again",
-        ) from None
+    return read_typed(path, values, "remove it: it is made again")
 
 
 def _write(path: Path, values: TypeAdapter[dict[str, Value]], known: dict[str, Value]) -> None:

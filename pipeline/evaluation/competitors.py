@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from ..config import is_volume_network
 from ..errors import ConfigError, StorageError
-from ..storage import make_folder, read_json, read_table, remove, write_json, write_table
+from ..storage import make_folder, read_table, remove, write_json, write_table
+from ..typed_files import damaged, read_typed
 from .answers import Answer, is_most_probable, scored_answers
 from .cases import ScoredCases
 
@@ -39,6 +40,7 @@ DISGUISED = "label in disguise"
 
 #: Files that mark a folder as that of a run or of a ladder.
 _RUN_FILES = ("config.yaml", "folds.json", "ladder.json")
+_REMEDY = "restore the file, or make it again with the command that wrote this folder"
 _COLUMNS = ("case_id", "patient_id", "fold", "label", "prediction")
 
 
@@ -214,12 +216,7 @@ def read_competitor(folder: Path) -> Competitor:
 
 
 def _read_card(path: Path) -> Card:
-    try:
-        return Card.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise _damaged(path, f"{key}: {first['msg']}" if key else str(first["msg"])) from error
+    return read_typed(path, TypeAdapter(Card), _REMEDY)
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
@@ -263,9 +260,4 @@ def _probability(path: Path, about: str, text: str) -> float:
 
 
 def _damaged(path: Path, why: str) -> StorageError:
-    return StorageError(
-        f"{path.name} is damaged",
-        where=str(path),
-        why=why,
-        remedy="restore the file, or make it again with the command that wrote this folder",
-    )
+    return damaged(path, why, _REMEDY)

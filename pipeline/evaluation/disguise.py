@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-from ..errors import StorageError
 from ..seeds import derived_seed
-from ..storage import read_json, write_json
+from ..storage import write_json
+from ..typed_files import read_typed
 from .baselines import CodedTable, Learner, Lesson, TableFold, table_answer
 from .cases import FloatArray, IntArray
 from .probes import inner_splits
@@ -148,13 +148,5 @@ def read_judged(path: Path) -> Judged:
     Raises:
         StorageError: It is missing or damaged.
     """
-    try:
-        return Judged.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise StorageError(
-            f"{path.name} is damaged",
-            where=str(path),
-            why=f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
-            remedy="remove it; `volclass train ... --resume` writes it again",
-        ) from error
+    remedy = "remove it; `volclass train ... --resume` writes it again"
+    return read_typed(path, TypeAdapter(Judged), remedy)

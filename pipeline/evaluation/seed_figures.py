@@ -56,9 +56,7 @@ class SeedFigures:
 def seed_figures(by_seed: Sequence[ScoredCases]) -> SeedFigures:
     """Figures of the same cases, answered by each seed."""
     areas = [float(fold_mean_auroc(cases, ones(cases))[0]) for cases in by_seed]
-    right = [
-        float(np.mean(cases.probabilities.argmax(axis=1) == cases.labels)) for cases in by_seed
-    ]
+    right = [float(np.mean(cases.predicted == cases.labels)) for cases in by_seed]
     return SeedFigures(tuple(areas), tuple(right))
 
 

@@ -26,6 +26,16 @@ class StopRequest:
             os.kill(os.getpid(), number)
         self.received = signal.Signals(number)
 
+    def obey(self) -> None:
+        """Ends the work where somebody asked for it.
+
+        Raises:
+            PreemptedError: The process was asked to end.
+            InterruptedRunError: Ctrl-C.
+        """
+        if self.received is not None:
+            raise self.error()
+
     def error(self) -> VolclassError:
         """What the command ends with once the checkpoint is written."""
         remedy = "the same command with --resume goes on where it stopped"
