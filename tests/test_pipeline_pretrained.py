@@ -260,7 +260,7 @@ def test_damaged_weights_are_refused(made: Path, small_config: MakeConfig, tmp_p
     with pytest.raises(StorageError, match="missing or damaged"):
         cross_validate(small_config(f"model.init={pre}"), tmp_path / "run", Silent())
     (pre / "pretrained.json").write_text('{"format": 1}')
-    with pytest.raises(StorageError, match="pretrained.json is damaged"):
+    with pytest.raises(StorageError, match=r"pretrained\.json is damaged"):
         cross_validate(small_config(f"model.init={pre}"), tmp_path / "run", Silent())
 
 
