@@ -16,3 +16,16 @@ Overrides = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run folder.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Rungs = Annotated[
+    str,
+    typer.Option(
+        "--rungs",
+        metavar="NAME,NAME",
+        help="Climb these alone, and what they rest on; the others wait for another start.",
+    ),
+]
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """The names in a comma-separated list, e.g. `shape, nano`."""
+    return tuple(name for part in text.split(",") if (name := part.strip()))

@@ -94,6 +94,7 @@ def benchmark(
     *,
     size: int = 28,
     overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
 ) -> list[str]:
     """Runs every set whose official file is there, and writes their part of the page.
 
@@ -106,6 +107,8 @@ def benchmark(
         display: Where progress is shown.
         size: Voxels along each axis, 28 or 64.
         overrides: `section.key=value`, for all rungs of all sets.
+        only: Names of the rungs to climb beside the reference; all by default. What is finished
+            of the others stands in the tables too.
 
     Returns:
         The tables, as they stand on the page.
@@ -123,6 +126,9 @@ def benchmark(
             remedy="name the folder that holds one of them",
         )
     _check_overrides(overrides)
+    if only:
+        only = [REFERENCE, *only]
+        read_ladder(_ladder_of(size), [f"data.name={names[0]}"], lambda _: None).cut(only)
     check_writable(page.parent)
     for name in names:
         found_file(name, size, root)
@@ -130,7 +136,8 @@ def benchmark(
     tables: list[SetFigures] = []
     lines: list[str] = []
     for name in names:
-        tables.append(_one_set(name, size, root, out / f"{name}_{size}", display, overrides))
+        place = out / f"{name}_{size}"
+        tables.append(_one_set(name, size, root, place, display, overrides, only))
         missing = [other for other in SETS if other not in [item.name for item in tables]]
         lines = table_lines(tables, missing, size)
         # After each set: what is finished shall not wait for what may take hours.
@@ -152,7 +159,13 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 
 
 def _one_set(
-    name: str, size: int, root: Path, out: Path, display: Display, overrides: Sequence[str]
+    name: str,
+    size: int,
+    root: Path,
+    out: Path,
+    display: Display,
+    overrides: Sequence[str],
+    only: Sequence[str],
 ) -> SetFigures:
     display.line(f"{name}, {size}^3")
     data = [
@@ -165,13 +178,24 @@ def _one_set(
     rules = _rules(data, size, out, display, decided_by)
     for line in rules.lines():
         display.line(line)
-    source = LADDER if size == 28 else f"{LADDER}_{size}"
+    source = _ladder_of(size)
     settings = [*data, *rules.overrides()]
-    compared = ladder(source, out / "ladder", display, settings)
+    compared = ladder(source, out / "ladder", display, settings, only=only)
     rungs = read_ladder(source, settings, lambda _: None).rungs
     folders = {rung.plan.shown: out / "ladder" / rung.plan.name for rung in rungs}
-    told = [*rules.lines(), *_left_out(RunFolder(out / "ladder"))]
+    climbed = {item.title for item in compared.evaluation.standings}
+    waiting = [title for title in folders if title not in climbed]
+    folders = {title: folders[title] for title in folders if title in climbed}
+    told = [
+        *rules.lines(),
+        *_left_out(RunFolder(out / "ladder")),
+        *([f"Not trained yet: {'; '.join(waiting)}."] if waiting else []),
+    ]
     return SetFigures(name, SETS[name].counts, told, _figures(compared, folders))
+
+
+def _ladder_of(size: int) -> str:
+    return LADDER if size == 28 else f"{LADDER}_{size}"
 
 
 def _left_out(folder: RunFolder) -> list[str]:

@@ -7,7 +7,7 @@ with the step at which it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +55,14 @@ _TOLD = {
 }
 
 
-def ladder(source: str, out: Path, display: Display, overrides: Sequence[str] = ()) -> Comparison:
+def ladder(
+    source: str,
+    out: Path,
+    display: Display,
+    overrides: Sequence[str] = (),
+    *,
+    only: Collection[str] = (),
+) -> Comparison:
     """Climbs every rung that is not finished yet, and compares all of them.
 
     Args:
@@ -63,11 +70,14 @@ def ladder(source: str, out: Path, display: Display, overrides: Sequence[str] = 
         out: The ladder's folder: a folder for each rung, `ladder.json`, and the comparison.
         display: Where progress is shown.
         overrides: `section.key=value`, for all rungs.
+        only: Names of the rungs to climb, with what they rest on; the others wait, and what is
+            finished of them is compared too. All of them by default.
 
     Raises:
         VolclassError: Whatever the user can mend, with the name of the rung; finished rungs stay.
     """
     plan = read_ladder(source, overrides, display.line)
+    chosen = [rung.plan.name for rung in (plan.cut(only) if only else plan).rungs]
     plan = _with_starts(_with_one_cache(plan, RunFolder(out).cache(plan.base)), out)
     for rung in plan.rungs:
         with in_rung(rung.plan.name):
@@ -76,6 +86,8 @@ def ladder(source: str, out: Path, display: Display, overrides: Sequence[str] = 
     with locked(out, what="ladder folder"):
         remove_partial(out)
         record = LadderRecord.opened(out, plan)
+        done = [rung.plan.name for rung in plan.rungs if record.is_done(rung)]
+        plan = plan.cut([*chosen, *done])
         _check_weights([rung for rung in plan.rungs if not record.is_done(rung)])
         run = open_cases(plan.base, out, display, what="a ladder")
         record.write()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +177,34 @@ class Ladder:
 
     base: Config
     rungs: tuple[Rung, ...]
+
+    def cut(self, names: Collection[str]) -> Ladder:
+        """The ladder with some rungs alone, in their order, and the rungs that these rest on.
+
+        Raises:
+            ConfigError: There is no such rung, or fewer than two would answer.
+        """
+        known = {rung.plan.name: rung.plan for rung in self.rungs}
+        missing = sorted(set(names) - known.keys())
+        if missing:
+            raise ConfigError(
+                f"there is no rung {', '.join(missing)}",
+                where="--rungs",
+                remedy=f"choose among {', '.join(known)}",
+            )
+        wanted = set(names)
+        # A rung rests on earlier ones only.
+        for plan in reversed(known.values()):
+            if plan.name in wanted:
+                wanted |= {*plan.of, *([] if plan.start is None else [plan.start])}
+        rungs = tuple(rung for rung in self.rungs if rung.plan.name in wanted)
+        if sum(rung.plan.kind != "pretrain" for rung in rungs) < 2:
+            raise ConfigError(
+                "two rungs or more must answer, to be compared",
+                where="--rungs",
+                remedy=f"choose among {', '.join(known)}",
+            )
+        return Ladder(self.base, rungs)
 
 
 def read_ladder(source: str, overrides: Sequence[str], note: Callable[[str], None]) -> Ladder:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Debug, Overrides
+from .arguments import Debug, Overrides, Rungs, names_of
 from .console import nothing, refusals
 
 
@@ -20,6 +20,7 @@ def ladder(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the ladder.")],
     overrides: Overrides = None,
+    rungs: Rungs = "",
     debug: Debug = False,
 ) -> None:
     """Compare baselines, 2D and 3D networks on the same folds; stopped, it goes on where it was."""
@@ -28,13 +29,16 @@ def ladder(
         from .storage import check_writable
 
         # Mistakes are told before a heavy library is imported.
-        read_ladder(config, overrides or (), nothing)
+        plan = read_ladder(config, overrides or (), nothing)
+        only = names_of(rungs)
+        if only:
+            plan.cut(only)
         check_writable(out)
         from .ladder import ladder as climb
         from .progress import display
 
         with display() as shown:
-            comparison = climb(config, out, shown, overrides or ())
+            comparison = climb(config, out, shown, overrides or (), only=only)
         for line in comparison.lines():
             typer.echo(line)
 
@@ -45,6 +49,7 @@ def benchmark(
     page: Annotated[Path, typer.Option("--page", help="Markdown file for the tables.")],
     size: Annotated[int, typer.Option("--size", help="Voxels along an axis: 28 or 64.")] = 28,
     overrides: Overrides = None,
+    rungs: Rungs = "",
     debug: Debug = False,
 ) -> None:
     """Run one recipe on every MedMNIST 3D set at hand, beside the published figures."""
@@ -61,7 +66,15 @@ def benchmark(
         from .progress import display
 
         with display() as shown:
-            lines = run_benchmark(root, out, page, shown, size=size, overrides=overrides or ())
+            lines = run_benchmark(
+                root,
+                out,
+                page,
+                shown,
+                size=size,
+                overrides=overrides or (),
+                only=names_of(rungs),
+            )
         for line in lines:
             typer.echo(line)
 
