@@ -22,6 +22,7 @@ from pipeline.data.volumes import VolumeStore
 from pipeline.errors import ConfigError, DataError, StorageError
 from pipeline.evaluation import baselines as tables
 from pipeline.evaluation.published import PUBLISHED
+from pipeline.ladder_config import read_ladder
 from pipeline.train import train_member
 
 NAME, SIDE, COUNTS = "adrenalmnist3d", 12, (24, 12, 12)
@@ -101,11 +102,12 @@ def put_set(
 
 @dataclass(frozen=True)
 class Done:
-    """A benchmark that was run."""
+    """A benchmark that was run: some rungs first, then all."""
 
     root: Path
     out: Path
     page: Path
+    first: list[str]
     lines: list[str]
 
     def again(self, shown: Lines) -> list[str]:
@@ -132,8 +134,9 @@ def done(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) ->
     folder = tmp_path_factory.mktemp("done")
     root = put_set(folder / "data", patch, binary=True)
     page = folder / "docs" / "benchmarks.md"
+    first = benchmark(root, folder / "out", page, Lines(), overrides=SMALL, only=["shape"])
     lines = benchmark(root, folder / "out", page, Lines(), overrides=SMALL)
-    return Done(root, folder / "out", page, lines)
+    return Done(root, folder / "out", page, first, lines)
 
 
 def test_it_goes_from_the_file_to_the_table(done: Done) -> None:
@@ -150,6 +153,32 @@ def test_it_goes_from_the_file_to_the_table(done: Done) -> None:
     assert "| ResNet-18 + 3D (published) | 0.827 | 0.721 | | | |" in lines
     assert any("binary shapes, so no grey augmentation" in line for line in lines)
     assert "organmnist3d" in " ".join(lines)
+
+
+def test_some_rungs_first_leave_a_table_that_names_the_others(done: Done) -> None:
+    told = " ".join(done.first)
+    assert "Not trained yet: nano_shape." in told
+    assert "Not trained yet" not in " ".join(done.lines)
+    rows = [line.split("|")[1].strip() for line in done.first if line.startswith("| ")]
+    assert {"shape", "PoolFormer nano"} <= set(rows)  # the reference is always there
+    assert "nano_shape" not in rows
+    assert [line for line in done.first if line.startswith("| shape")] == [
+        line for line in done.lines if line.startswith("| shape")
+    ]
+
+
+def test_an_unknown_rung_is_refused_before_the_work(done: Done, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no rung shapes"):
+        benchmark(done.root, tmp_path / "out", done.page, Lines(), only=["shapes"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_rungs_that_make_climbs_first_are_in_the_ladder() -> None:
+    text = (Path(__file__).parents[1] / "Makefile").read_text()
+    (names,) = (line.split(" := ")[1] for line in text.splitlines() if "FIRST_RUNGS :=" in line)
+    plan = read_ladder("ladders/medmnist3d", ["data.name=adrenalmnist3d"], lambda _: None)
+    cut = [rung.plan.name for rung in plan.cut(names.split(",")).rungs]
+    assert cut == names.split(",")
 
 
 def test_started_again_it_decides_and_trains_nothing_twice(

@@ -201,6 +201,20 @@ def test_rungs_may_be_added(whole: Path, overrides: list[str], tmp_path: Path) -
         assert found[name] == expected[name]
 
 
+def test_some_rungs_are_climbed_first_and_the_others_later(
+    whole: Path, overrides: list[str], tmp_path: Path
+) -> None:
+    out, plan = tmp_path / "ladder", written(tmp_path)
+    found = ladder(plan, out, Silent(), overrides, only=["histogram", "majority"])
+    assert {item.title for item in found.evaluation.standings} == {"histogram", "majority"}
+    assert [item["state"] for item in _record(out)] == ["done", "waiting", "done"] + ["waiting"] * 2
+    # What is finished is compared, chosen or not.
+    found = ladder(plan, out, Silent(), overrides, only=["metadata", "majority"])
+    assert len(found.evaluation.standings) == 3
+    ladder(plan, out, Silent(), overrides)
+    assert results(out) == results(whole)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -173,6 +173,30 @@ rungs:
     assert notes[0].startswith("other: model.name is monai_resnet10: left out")
 
 
+def test_chosen_rungs_bring_what_they_rest_on(tmp_path: Path) -> None:
+    found = read_ladder("ladders/mr_patches", [f"data.manifest={tmp_path / 'c.csv'}"], _nothing)
+    names = [rung.plan.name for rung in found.cut(["pretrained", "nano_shape"]).rungs]
+    assert names == ["shape", "nano", "nano_shape", "pretraining", "pretrained"]
+    assert found.cut([rung.plan.name for rung in found.rungs]) == found
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [(["nanny"], "no rung nanny"), (["pretrained"], "two rungs"), (["nano"], "two rungs")],
+)
+def test_chosen_rungs_exist_and_can_be_compared(
+    names: list[str], words: str, tmp_path: Path
+) -> None:
+    found = read_ladder("ladders/mr_patches", [f"data.manifest={tmp_path / 'c.csv'}"], _nothing)
+    with pytest.raises(ConfigError, match=words) as caught:
+        found.cut(names)
+    assert caught.value.where == "--rungs"
+
+
+def _nothing(_: str) -> None:
+    """Takes a note that no test reads."""
+
+
 @pytest.mark.parametrize("name", ["medmnist3d", "medmnist3d_64"])
 def test_the_ladders_of_the_benchmark_are_valid(name: str) -> None:
     found = read_ladder(f"ladders/{name}", ["data.name=adrenalmnist3d"], lambda _: None)
