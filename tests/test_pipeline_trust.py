@@ -198,7 +198,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(
 def test_two_processes_train_the_network_of_one(
     small_manifest: Path, small_arguments: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    plain = ["model.options.dropout=0.0", "model.drop_path=0.0", "train.epochs=2"]
+    plain = ["model.options.dropout=0.0", "model.drop_path=0.0", "train.epochs=1"]
     arguments = small_arguments(*plain, "system.device=cpu")
     for name, processes in (("one", 1), ("two", 2)):
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -155,8 +156,9 @@ def _unfinished(run: RunFiles) -> tuple[str, ...]:
     return (loud,)
 
 
+@cache
 def template_environment() -> Environment:
-    """Jinja with escaping on, and the filters that pages use."""
+    """Jinja with escaping on, and the filters that pages use; templates are compiled once."""
     environment = Environment(
         loader=PackageLoader(__package__, "templates"),
         autoescape=True,
