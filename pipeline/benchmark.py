@@ -9,25 +9,23 @@ test case is given to a decision, and to a network only when it has been trained
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from .benchmark_table import RungFigures, SetFigures, difference, table_lines
+from .benchmark_table import SetFigures, table_lines
 from .build import build_manifest
-from .compare import Comparison, read_entry
 from .config_file import load_config
 from .data.formats.dispatch import read_volume
 from .data.sources.medmnist_files import found_file
 from .data.sources.medmnist_sets import SETS, file_name
-from .ensemble import answers_by_seed
 from .errors import ConfigError, DataError
-from .evaluation.seed_figures import seed_figures
 from .ladder import ladder
 from .ladder_config import read_ladder
+from .ladder_table import climbed, reference_of, rung_figures, waiting
 from .markdown import put_part
 from .progress import Display, making_bar
 from .run import RunFolder
@@ -181,17 +179,15 @@ def _one_set(
     source = _ladder_of(size)
     settings = [*data, *rules.overrides()]
     compared = ladder(source, out / "ladder", display, settings, only=only)
-    rungs = read_ladder(source, settings, lambda _: None).rungs
-    folders = {rung.plan.shown: out / "ladder" / rung.plan.name for rung in rungs}
-    climbed = {item.title for item in compared.evaluation.standings}
-    waiting = [title for title in folders if title not in climbed]
-    folders = {title: folders[title] for title in folders if title in climbed}
+    plan = read_ladder(source, settings, lambda _: None)
     told = [
         *rules.lines(),
         *_left_out(RunFolder(out / "ladder")),
-        *([f"Not trained yet: {'; '.join(waiting)}."] if waiting else []),
+        *([text] if (text := waiting(plan, compared)) else []),
     ]
-    return SetFigures(name, SETS[name].counts, told, _figures(compared, folders))
+    reference = reference_of(plan)
+    figures = rung_figures(compared, climbed(plan, out / "ladder", compared), reference)
+    return SetFigures(name, SETS[name].counts, told, figures, reference)
 
 
 def _ladder_of(size: int) -> str:
@@ -237,17 +233,3 @@ def _is_binary(data: Sequence[str], out: Path, display: Display) -> bool:
     manifest = build_manifest(config, RunFolder(out).cache(config), making_bar(display))
     taught = [case for case in manifest.cases if case.split == "train"]
     return all(len(np.unique(read_volume(case.image).voxels)) <= 2 for case in taught)
-
-
-def _figures(compared: Comparison, folders: Mapping[str, Path]) -> list[RungFigures]:
-    """The figures of each rung, in the order of the ladder."""
-    found = compared.evaluation
-    places = {item.title: place for place, item in enumerate(found.standings)}
-    reference = places[next(title for title, path in folders.items() if path.name == REFERENCE)]
-    rows = []
-    for title, path in folders.items():
-        answers = read_entry(path).answers
-        seeds = seed_figures([*answers_by_seed(path, answers).values()])
-        standing = found.standings[places[title]]
-        rows.append(RungFigures(standing, seeds, difference(found, places[title], reference)))
-    return rows

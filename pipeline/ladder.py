@@ -28,6 +28,7 @@ from .evaluation.competitors import CARD, PREDICTIONS, is_competitor
 from .features import extract
 from .ladder_config import Ladder, Rung, in_rung, read_ladder
 from .ladder_record import LadderRecord
+from .ladder_table import put_ladder
 from .pretrain import pretrain
 from .pretrained import FILE as PRETRAINED
 from .probe import probe
@@ -62,6 +63,7 @@ def ladder(
     overrides: Sequence[str] = (),
     *,
     only: Collection[str] = (),
+    page: Path | None = None,
 ) -> Comparison:
     """Climbs every rung that is not finished yet, and compares all of them.
 
@@ -72,17 +74,21 @@ def ladder(
         overrides: `section.key=value`, for all rungs.
         only: Names of the rungs to climb, with what they rest on; the others wait, and what is
             finished of them is compared too. All of them by default.
+        page: A Markdown file that gets a table of the rungs, in place of the one of an earlier
+            start.
 
     Raises:
         VolclassError: Whatever the user can mend, with the name of the rung; finished rungs stay.
     """
     plan = read_ladder(source, overrides, display.line)
     chosen = [rung.plan.name for rung in (plan.cut(only) if only else plan).rungs]
-    plan = _with_starts(_with_one_cache(plan, RunFolder(out).cache(plan.base)), out)
+    whole = plan = _with_starts(_with_one_cache(plan, RunFolder(out).cache(plan.base)), out)
     for rung in plan.rungs:
         with in_rung(rung.plan.name):
             _check(rung)
     check_writable(out)
+    if page is not None:
+        check_writable(page.parent)
     with locked(out, what="ladder folder"):
         remove_partial(out)
         record = LadderRecord.opened(out, plan)
@@ -95,7 +101,10 @@ def ladder(
         answering = [rung for rung in plan.rungs if rung.plan.kind != "pretrain"]
         titles = {out / rung.plan.name: rung.plan.shown for rung in answering}
         samples, seed = plan.base.report.bootstrap, plan.base.seed
-        return compare(list(titles), out, display, titles=titles, resamples=samples, seed=seed)
+        found = compare(list(titles), out, display, titles=titles, resamples=samples, seed=seed)
+    if page is not None:
+        put_ladder(page, source, whole, out, found)
+    return found
 
 
 def _with_one_cache(plan: Ladder, cache: Path) -> Ladder:

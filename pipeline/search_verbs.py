@@ -21,6 +21,9 @@ def ladder(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the ladder.")],
     overrides: Overrides = None,
     rungs: Rungs = "",
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Markdown file that gets a table of the rungs.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Compare baselines, 2D and 3D networks on the same folds; stopped, it goes on where it was."""
@@ -38,7 +41,7 @@ def ladder(
         from .progress import display
 
         with display() as shown:
-            comparison = climb(config, out, shown, overrides or (), only=only)
+            comparison = climb(config, out, shown, overrides or (), only=only, page=page)
         for line in comparison.lines():
             typer.echo(line)
 

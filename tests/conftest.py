@@ -163,6 +163,11 @@ def pytest_sessionstart() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Lets them go after all: some libraries complain at exit of what is left."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def restored_threads() -> Iterator[None]:
     """A run may set torch's threads; the next test shall not notice."""

@@ -209,10 +209,38 @@ def test_some_rungs_are_climbed_first_and_the_others_later(
     assert {item.title for item in found.evaluation.standings} == {"histogram", "majority"}
     assert [item["state"] for item in _record(out)] == ["done", "waiting", "done"] + ["waiting"] * 2
     # What is finished is compared, chosen or not.
-    found = ladder(plan, out, Silent(), overrides, only=["metadata", "majority"])
+    page = tmp_path / "docs/page.md"
+    found = ladder(plan, out, Silent(), overrides, only=["metadata", "majority"], page=page)
     assert len(found.evaluation.standings) == 3
-    ladder(plan, out, Silent(), overrides)
+    assert "Not trained yet: net; frozen." in page.read_text()
+    ladder(plan, out, Silent(), overrides, page=page)
     assert results(out) == results(whole)
+    assert "Not trained yet" not in page.read_text()
+    _check_table(page.read_text(), found=json.loads((out / "comparison.json").read_text()))
+
+
+def _check_table(text: str, found: dict[str, Any]) -> None:
+    """The rungs in their order, all held against the first network, as the comparison has it."""
+    assert text.startswith("# Benchmarks\n\n## The ladder ladder\n")
+    assert "20 cases of 10 patients, 2 folds by patient, 1 seed a network" in " ".join(text.split())
+    assert "--config ladder.yaml " in text
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines()
+            if line.startswith("| ")]  # fmt: skip
+    assert [row[0] for row in rows[1:]] == [
+        "majority",
+        "metadata only",
+        "histogram",
+        "net",
+        "frozen",
+    ]
+    assert rows[0][5] == "AUROC above net"
+    areas = {item["title"]: item["metrics"]["auroc"]["estimate"] for item in found["competitors"]}
+    for row in rows[1:]:
+        assert row[1] == row[3].split(" ")[0] == f"{areas[row[0]]:.3f}"
+        if row[0] != "net":
+            assert float(row[5].split(" ")[0]) == pytest.approx(
+                areas[row[0]] - areas["net"], abs=1e-3
+            )
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,15 @@ def test_the_ladder_of_the_mr_patches_is_valid(tmp_path: Path) -> None:
             check_network(rung.config)
 
 
+def test_the_ladder_of_masks_differs_in_masks_alone() -> None:
+    plain, masks = (rung.config for rung in read_ladder("ladders/masks", (), _nothing).rungs)
+    check_network(masks)
+    assert masks.model.masks.weight > 0
+    weight = plain.model.masks.model_copy(update={"weight": masks.model.masks.weight})
+    assert plain.model.model_copy(update={"masks": weight}) == masks.model
+    assert plain.train == masks.train
+
+
 @pytest.mark.parametrize("name", ["quick", "full"])
 def test_shipped_ladders_are_valid(name: str, tmp_path: Path) -> None:
     assert (shipped_configs() / "ladders" / f"{name}.yaml").is_file()
