@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
+from torch.nn.functional import conv2d, pad
 
 Triple: TypeAlias = tuple[int, int, int]
 PerAxis: TypeAlias = int | Sequence[int]
@@ -140,8 +141,23 @@ class ConvMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, X, Y, Z)`` to the same shape."""
+        if x.device.type == "cpu" and torch.is_grad_enabled() and x.requires_grad:
+            return _by_planes(x, self.conv)
         mixed: Tensor = self.conv(x)
         return mixed
+
+
+def _by_planes(x: Tensor, conv: nn.Conv3d) -> Tensor:
+    # A depthwise convolution as three of planes: on a CPU its backward pass takes a third of the
+    # time that Conv3d's takes, and both passes together half of it.
+    planes = pad(x, (0, 0, 0, 0, 1, 1)).movedim(2, 1)
+    batch, dim, extent = x.shape[:3]
+    mixed = torch.zeros((), dtype=x.dtype)
+    for place in range(3):
+        shifted = planes[:, place : place + extent].flatten(0, 1)
+        kernel, bias = conv.weight[:, :, place], conv.bias if place == 1 else None
+        mixed = mixed + conv2d(shifted, kernel, bias, padding=1, groups=dim)
+    return mixed.reshape(batch, extent, dim, *x.shape[3:]).movedim(1, 2).contiguous()
 
 
 def make_mixer(name: MixerName, dim: int, window: Triple) -> nn.Module:

@@ -227,6 +227,20 @@ def test_mixers() -> None:
     assert conv.conv.weight.shape == (8, 1, 3, 3, 3)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4, 6), (1, 3, 1, 1, 1), (2, 3, 2, 1, 7)])
+def test_the_mixing_convolution_is_a_convolution_in_both_passes(shape: tuple[int, ...]) -> None:
+    mixer = ConvMixer(3)
+    x = torch.randn(shape, requires_grad=True)
+    asked = (x, *mixer.parameters())
+    weight = torch.randn(shape)
+    outputs = mixer(x), mixer.conv(x)
+    assert torch.allclose(*outputs, atol=1e-5)
+    assert torch.equal(mixer(x.detach()), mixer.conv(x.detach()))
+    found, expected = (torch.autograd.grad((out * weight).sum(), asked) for out in outputs)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
 @pytest.mark.parametrize("norm", ["group", "channel", "batch"])
 def test_norms_train_and_checkpoint_alike(norm: NormName) -> None:
     states = []
