@@ -28,6 +28,7 @@ _SHARED = ("data", "cv", "seed")
 #: Settings of training that make no network better or worse than another.
 _NOT_SEARCHED = {
     "train.monitor": "it is the figure by which trials are compared",
+    "train.keep": "it decides which epoch's figure a trial is compared by",
     "train.seeds": "more networks make a trial dearer, and none of them better",
     "train.checkpoint_seconds": "it changes no network",
 }

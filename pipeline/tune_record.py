@@ -48,7 +48,7 @@ class Trial(_Part):
     parameters: Parameters
     state: State = "running"
     value: float | None = None
-    """Mean over its networks of their best figure; None unless it is complete."""
+    """Mean over its networks of the figure that counts; None unless it is complete."""
     curves: tuple[Curve, ...] = ()
     reason: str | None = None
     """Why it was stopped or failed, or whose figures it took."""
@@ -71,6 +71,8 @@ class Subject(_Part):
 
     name: str
     monitor: Monitor
+    keep: Literal["best", "last"] = "best"
+    """Whose figure counts: that of a network's best epoch, or of its last."""
     seed: int
     startup: int
     sampler: Literal["tpe", "grid"] = "tpe"
@@ -92,13 +94,15 @@ class Subject(_Part):
         """1 where a higher figure is better, -1 where a lower one is."""
         return 1.0 if self.monitor == "auroc" else -1.0
 
-    def best_of(self, figures: tuple[float, ...]) -> float:
-        """The best of some figures."""
+    def counted_of(self, figures: tuple[float, ...]) -> float:
+        """The figure that counts of those of some epochs, in their order."""
+        if self.keep == "last":
+            return figures[-1]
         return max(figures) if self.monitor == "auroc" else min(figures)
 
     def reached(self, trial: Trial) -> float | None:
-        """Mean over the networks of a trial, as far as they were trained, of their best figure."""
-        best = [self.best_of(curve.figures) for curve in trial.curves if curve.figures]
+        """Mean over the networks of a trial, as far as they were trained, of what counts."""
+        best = [self.counted_of(curve.figures) for curve in trial.curves if curve.figures]
         return math.fsum(best) / len(best) if best else None
 
 

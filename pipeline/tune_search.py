@@ -73,7 +73,7 @@ def propose(subject: Subject, earlier: Sequence[Trial]) -> Parameters:
 def is_behind(subject: Subject, earlier: Sequence[Trial], now: Curve) -> bool:
     """Whether a network does worse than the median of complete trials, on its fold at its epoch.
 
-    Both are judged by the best figure up to that epoch, as checkpoints are.
+    Both are judged by the best figure up to that epoch, or by the last one, as checkpoints are.
 
     Args:
         subject: What is searched.
@@ -88,17 +88,20 @@ def is_behind(subject: Subject, earlier: Sequence[Trial], now: Curve) -> bool:
     complete = [trial for trial in earlier if trial.state == "complete" and trial.curves]
     for trial in complete:
         (curve,) = (c for c in trial.curves if (c.fold, c.replica) == (now.fold, now.replica))
-        steps = _best_so_far(subject, curve.figures, len(now.figures))
+        steps = _so_far(subject, curve.figures, len(now.figures))
         study.add_trial(create_trial(value=trial.value, intermediate_values=steps))
     pruner = MedianPruner(n_startup_trials=subject.startup, n_warmup_steps=subject.spared + 1)
-    steps = _best_so_far(subject, now.figures, len(now.figures))
+    steps = _so_far(subject, now.figures, len(now.figures))
     running = create_trial(state=TrialState.RUNNING, intermediate_values=steps)
     return bool(pruner.prune(study, running))
 
 
-def _best_so_far(subject: Subject, figures: tuple[float, ...], epochs: int) -> dict[int, float]:
-    """The best figure up to each epoch; of a network that stopped before, its last one stays."""
-    return {epoch: subject.best_of(figures[:epoch]) for epoch in range(1, epochs + 1)}
+def _so_far(subject: Subject, figures: tuple[float, ...], epochs: int) -> dict[int, float]:
+    """What counts at an epoch, alone, for the pruner takes the best of all that it is given.
+
+    Of a network that stopped before, its last figure stays.
+    """
+    return {epochs: subject.counted_of(figures[:epochs])}
 
 
 def _study(subject: Subject) -> Study:

@@ -45,6 +45,7 @@ def subject_of(plan: TuningPlan, folds: Folds, start: str | None, out: Path) -> 
     return Subject(
         name=plan.name,
         monitor=config.train.monitor,
+        keep=config.train.keep,
         seed=tune.seed,
         startup=tune.startup,
         sampler=tune.sampler,

@@ -202,6 +202,31 @@ def test_every_option_trains_to_a_report(
     assert len(read_table(tmp_path / "run/predictions.csv")) == 20
 
 
+def test_the_last_epoch_is_kept_where_it_is_asked_for(
+    small_config: Build, fold_tensors: Callable[[Path, int, str], dict[str, Tensor]], tmp_path: Path
+) -> None:
+    # A rate so high that the best loss comes early, and a patience that it would exhaust.
+    given = ["train.monitor=loss", "train.patience=1", "train.epochs=5", "train.lr=0.3"]
+    logs, kept = {}, {}
+    for keep in ("best", "last"):
+        config = small_config(*given, f"train.keep={keep}")
+        cross_validate(config, tmp_path / keep, Silent(), fold=0)
+        logs[keep] = [int(row["best"]) for row in read_table(tmp_path / keep / "fold_0/log.csv")]
+        kept[keep] = fold_tensors(tmp_path / keep, 0, "best")
+    assert logs["last"] == [0, 0, 0, 0, 1]
+    assert len(logs["best"]) < 5
+    last = fold_tensors(tmp_path / "last", 0, "last")
+    averaged = {
+        name.removeprefix("averaged."): t
+        for name, t in last.items()
+        if name.startswith("averaged.")
+    }
+    assert averaged
+    for name, tensor in averaged.items():
+        assert torch.equal(tensor, kept["last"][name]), name
+    assert any(not torch.equal(t, kept["best"][name]) for name, t in kept["last"].items())
+
+
 def test_the_quarantine_is_named_and_the_rest_goes_on(
     small_config: Build, small_manifest: Path, tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ def trial(number: int, *figures: float, about: Subject | None = None, **more: ob
     about = about or subject()
     curve = Curve(fold=0, replica=0, figures=figures)
     made = Trial(number=number, parameters=first(about), curves=(curve,))
-    update = {"state": "complete", "value": about.best_of(figures), **more}
+    update = {"state": "complete", "value": about.counted_of(figures), **more}
     return made.model_copy(update=update)
 
 
@@ -185,6 +185,16 @@ def test_the_best_trial_is_the_earliest_of_equal_ones(
     trials.append(trial(len(values), 9.0, about=about, state="pruned", value=None))
     found = TuneRecord(tmp_path / "tuning.json", "5", about, trials).best
     assert (None if found is None else found.number) == best
+
+
+def test_the_last_figure_counts_where_the_last_epoch_is_kept() -> None:
+    best, last = subject(), subject().model_copy(update={"keep": "last"})
+    assert (best.counted_of((0.6, 0.9, 0.7)), last.counted_of((0.6, 0.9, 0.7))) == (0.9, 0.7)
+    # Once ahead, now behind: checkpoints of the last epoch would be.
+    earlier = [trial(k, 0.8, about=last) for k in range(3)]
+    fallen = Curve(fold=0, replica=0, figures=(0.9, 0.9, 0.9, 0.6))
+    assert not is_behind(best, earlier, fallen)
+    assert is_behind(last, earlier, fallen)
 
 
 def test_optuna_is_loaded_for_a_search_alone() -> None:

@@ -159,6 +159,7 @@ def build_schedule(config: Config, steps_per_epoch: int, last_epoch: int) -> Sch
         clip=train.clip,
         patience=train.patience,
         monitor=train.monitor,
+        keep=train.keep,
         checkpoint_seconds=train.checkpoint_seconds,
         mixup=config.augment.mixup,
     )

@@ -41,6 +41,10 @@ class TrainConfig(Section):
     """Epochs without a better `monitor` before training stops."""
     monitor: Literal["auroc", "loss"] = "auroc"
     """Validation figure that chooses the checkpoint."""
+    keep: Literal["best", "last"] = "best"
+    """Whose averaged weights are kept: of the epoch with the best `monitor`, or of the last one.
+    Where few cases validate, the best epoch is one that had luck; `last` lets none be chosen, and
+    never stops early."""
     checkpoint_seconds: PositiveFloat = 60.0
     """Most seconds between two checkpoints."""
     seeds: PositiveInt = 1

@@ -141,10 +141,16 @@ def _models(run: RunFiles, result: Evaluation) -> list[str]:
         "and the intervals cover the choice of test patients only.",
         described,
         *_refit(run, share),
-        "What you chose by looking at it. Each checkpoint was chosen on validation patients inside "
-        "its fold, never on the test cases; but settings changed after reading a report are fitted "
-        "to these test cases, and the next report will be too hopeful.",
+        f"What you chose by looking at it. {_kept(run)}, never on the test cases; but settings "
+        "changed after reading a report are fitted to these test cases, and the next report will "
+        "be too hopeful.",
     ]
+
+
+def _kept(run: RunFiles) -> str:
+    if run.config.get("train.keep") == "last":
+        return "Each checkpoint is its network's last, so nothing was chosen on validation patients"
+    return "Each checkpoint was chosen on validation patients inside its fold"
 
 
 def _refit(run: RunFiles, share: str) -> list[str]:

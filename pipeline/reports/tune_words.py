@@ -87,6 +87,10 @@ def optimism(subject: Subject, trials: Sequence[Trial]) -> str:
     )
 
 
+def _counted(subject: Subject) -> str:
+    return "last" if subject.keep == "last" else "best"
+
+
 def honest(subject: Subject) -> str:
     """How to come to a figure that can be believed."""
     nested = (
@@ -151,15 +155,14 @@ def protocol(subject: Subject, optuna: str) -> list[tuple[str, str]]:
         "none: every trial is trained to its end"
         if subject.pruner == "none"
         else f"after {counted(subject.startup, 'complete trial')} and epoch {subject.spared}, a "
-        "network whose best figure so far is behind the median of earlier complete trials, on the "
-        "same fold at the same epoch"
+        f"network whose {_counted(subject)} figure so far is behind the median of earlier complete "
+        "trials, on the same fold at the same epoch"
     )
     return [
         (
             "Figure of a trial",
-            f"the best {figure_name(subject)} over its epochs, mean over its networks; "
-            + ("higher" if subject.sign > 0 else "lower")
-            + " is better",
+            f"the {_counted(subject)} {figure_name(subject)} over its epochs, mean over its "
+            "networks; " + ("higher" if subject.sign > 0 else "lower") + " is better",
         ),
         ("Cases", f"{folds}; {subject.fold_count - len(subject.folds)} folds are left out"),
         ("Test parts", "in no trial's hands: it is given training and validation cases alone"),

@@ -34,6 +34,7 @@ class Schedule:
         clip: Largest gradient norm; 0 for none.
         patience: Epochs without a better figure before training stops.
         monitor: The validation figure that decides.
+        keep: Whether the weights of the best or the last epoch are kept.
         checkpoint_seconds: Most seconds between two checkpoints.
         mixup: Alpha of the blends of two volumes; 0 for none.
     """
@@ -46,6 +47,7 @@ class Schedule:
     clip: float
     patience: int
     monitor: Literal["auroc", "loss"]
+    keep: Literal["best", "last"]
     checkpoint_seconds: float
     mixup: float = 0.0
 

@@ -156,12 +156,12 @@ def _diverged(run: FoldTraining, loaded: LoadedStep, what: str, bad: list[int]) 
 
 
 def _finish_epoch(run: FoldTraining) -> None:
-    """Validates, keeps the weights if they are the best, logs, and saves."""
+    """Validates, keeps the weights if they are the best, or the last asked for, logs, and saves."""
     state, schedule = run.state, run.schedule
     state.epoch += 1
     ended = state.epoch >= schedule.last_epoch
     validation = run.validate() if run.validate else None
-    if validation is None:
+    if validation is None or schedule.keep == "last":
         better = ended
     else:
         better = state.judge(schedule.monitor, validation.auroc, validation.loss)
