@@ -190,6 +190,27 @@ def test_started_again_it_decides_and_trains_nothing_twice(
     assert sum("finished before" in line for line in again.shown) == 3
 
 
+@pytest.mark.slow
+def test_a_set_of_eleven_classes_goes_to_the_table_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, counts = "organmnist3d", (44, 22, 22)
+    classes = SETS[name].classes
+    generator = np.random.default_rng(0)
+    arrays: dict[str, npt.NDArray[np.uint8]] = {}
+    for split, count in zip(("train", "val", "test"), counts, strict=True):
+        arrays[f"{split}_images"] = generator.integers(0, 256, (count, *[SIDE] * 3), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(count, dtype=np.uint8) % len(classes))[:, None]
+    np.savez_compressed(tmp_path / f"{name}.npz", allow_pickle=False, **arrays)
+    md5 = hashlib.md5((tmp_path / f"{name}.npz").read_bytes(), usedforsecurity=False).hexdigest()
+    monkeypatch.setitem(SETS, name, MedmnistSet(classes, counts, {28: md5, 64: md5}))
+    lines = benchmark(tmp_path, tmp_path / "out", tmp_path / "page.md", Lines(), overrides=SMALL)
+    assert "### organmnist3d" in lines
+    rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
+    assert {"shape", "PoolFormer nano", "nano_shape"} <= set(rows)
+    assert any("grey volumes" in line for line in lines)
+
+
 def test_grey_volumes_are_told_from_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, binary in (("grey", False), ("binary", True)):
         root = put_set(tmp_path / name, monkeypatch, binary=binary)
