@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.data import get_track_meta
 from numpy.typing import NDArray
 
 from pipeline.config import AffineConfig, AugmentConfig, IntensityConfig, PreprocessConfig
@@ -229,6 +230,22 @@ def test_augmentation_is_a_function_of_its_seed() -> None:
     assert not torch.equal(results[0], results[1])
     assert torch.equal(volume, before)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_augmentation_draws_what_monai_draws_for_the_same_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = PreprocessConfig(spacing=(1.0, 1.0, 1.0), size=(8, 8, 8))
+    augment = augmentation(AugmentConfig(noise=0.5, blur=0.5, gamma=0.5, intensity=0.5), config)
+    volume = torch.from_numpy(noise())[None]
+    mask = (volume > 0).to(volume.dtype)
+    found = [part for seed in range(40) for part in augment.with_mask(volume, mask, seed)]
+    assert get_track_meta()
+    chain = augment._chain
+    monkeypatch.setattr(augment, "_reseed", lambda seed: chain.set_random_state(seed=seed))
+    expected = [part for seed in range(40) for part in augment.with_mask(volume, mask, seed)]
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert len({hash(part.numpy().tobytes()) for part in found}) > 40
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from monai.data import get_track_meta, set_track_meta
 from monai.transforms import (
@@ -17,10 +18,12 @@ from monai.transforms import (
     RandFlipd,
     RandGaussianNoised,
     RandGaussianSmoothd,
+    Randomizable,
     RandRotate90d,
     RandScaleIntensityd,
     RandShiftIntensityd,
 )
+from monai.utils import MAX_SEED
 from torch import Tensor
 
 from ..config import AugmentConfig, PreprocessConfig
@@ -41,6 +44,9 @@ class Augmentation:
 
     def __init__(self, steps: Sequence[Any]) -> None:
         self._chain: Any = Compose(steps)
+        self._chain.set_random_state(seed=0)  # so that every step has a state of its own
+        self._states = [list(_states_within(step)) for step in steps]
+        self._seeds = np.random.RandomState()
 
     def __call__(self, volume: Tensor, seed: int) -> Tensor:
         """Augments a volume (C, X, Y, Z), given the seed of this case in this epoch."""
@@ -52,9 +58,28 @@ class Augmentation:
         return moved["image"], moved["mask"]
 
     def _run(self, volumes: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-        self._chain.set_random_state(seed=seed)
+        self._reseed(seed)
         with _untracked():
             return {key: result.contiguous() for key, result in self._chain(volumes).items()}
+
+    def _reseed(self, seed: int) -> None:
+        """What `Compose.set_random_state` does, to the bit.
+
+        That makes new states, which takes almost half the time of a chain on a small volume.
+        """
+        self._seeds.seed(seed)
+        for states in self._states:
+            own = self._seeds.randint(MAX_SEED, dtype="uint32")
+            for state in states:
+                state.seed(own)
+
+
+def _states_within(step: Randomizable) -> Iterator[np.random.RandomState]:
+    """The random states of a step and of the steps that it is made of."""
+    yield step.R
+    for part in vars(step).values():
+        if isinstance(part, Randomizable):
+            yield from _states_within(part)
 
 
 @contextmanager
