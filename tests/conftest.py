@@ -24,6 +24,9 @@ from pipeline.storage import read_table
 #: Columns of a log that tell how long it took.
 TIMES = ("seconds", "data_wait")
 
+#: Files of few and long tests.
+LONGEST = ("test_docs_guide.py", "test_project.py", "test_pipeline_trust.py")
+
 #: The smallest settings under which every part of a run still does its work.
 SMALL = (
     "preprocess.spacing=null",
@@ -155,6 +158,11 @@ def small_arguments(small_manifest: Path) -> Callable[..., list[str]]:
         return ["train", "-c", "base", *SMALL, f"data.manifest={small_manifest}", *more]
 
     return build
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Starts with the files whose few tests take longest, so that no process waits for another."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_sessionstart() -> None:
