@@ -32,16 +32,17 @@ def bench(out: Path, display: Display) -> list[Ratio]:
     """
     bar = display.bar("measuring", (len(NETWORKS) + 2) * ROUNDS)
     steps = step_costs(bar.advance)
+    put_part(out, "Cost of heads, stems and mixers", _step_lines(steps))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         frozen = frozen_epochs(folder, bar.advance)
         images = write_volumes(folder / "images")
         extracted = [extraction(network, images, folder, bar.advance) for network in NETWORKS]
-    put_part(out, "Speed", _lines(extracted, frozen, steps))
+    put_part(out, "Speed", _lines(extracted, frozen))
     return [*extracted, frozen, *steps]
 
 
-def _lines(extracted: Sequence[Ratio], frozen: Ratio, steps: Sequence[Ratio]) -> list[str]:
+def _lines(extracted: Sequence[Ratio], frozen: Ratio) -> list[str]:
     return [
         "Written by `make bench`. Every figure is a ratio of two things measured in turns in",
         "one process; absolute times are left out, since they tell of the machine. Median and",
@@ -70,12 +71,14 @@ def _lines(extracted: Sequence[Ratio], frozen: Ratio, steps: Sequence[Ratio]) ->
         "| network | frozen epochs in the time of one end to end | range |",
         "|---|---|---|",
         _row(frozen),
-        "",
-        "### Training steps of heads, stems and mixers",
-        "",
-        "Forward and backward pass of `poolformer3d_n` on 32 volumes of 28^3, against the same",
-        "network with a last-stage head, a convolution as its stem and the pooling mixer, in turns",
-        "step by step.",
+    ]
+
+
+def _step_lines(steps: Sequence[Ratio]) -> list[str]:
+    return [
+        "Written by `make bench`: forward and backward pass of `poolformer3d_n` on 32 volumes of",
+        "28^3, against the same network with a last-stage head, a convolution as its stem and the",
+        f"pooling mixer, in turns step by step. Median and range of {ROUNDS} rounds on a CPU.",
         "",
         "| what is different | time, multiple of the plain network's | range |",
         "|---|---|---|",
