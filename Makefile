@@ -14,7 +14,7 @@ help:
 	@echo "make test-all  the same with the slow tests"
 	@echo "make bench     measures speed side by side, writes docs/benchmarks.md"
 	@echo "make benchmark-medmnist  one recipe on the MedMNIST 3D sets in VOLCLASS_DATA/medmnist:"
-	@echo "                         ours and the baselines; half an hour a set on two cores"
+	@echo "                         ours and the baselines"
 	@echo "make benchmark-medmnist-64   the same on the larger volumes"
 	@echo "make benchmark-medmnist-all  then heads, mixers, peers and slices too: hours a set"
 
