@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 
 from .build import start_sha256
+from .config_file import load_config
 from .errors import ConfigError
 from .ladder_config import Ladder, Rung, in_rung
 from .run import RunFolder, deciding_settings
@@ -88,7 +89,7 @@ class LadderRecord:
         inputs: dict[str, str | None] = dict.fromkeys(settings)
         if (out / _FILE).is_file():
             earlier = _read(out / _FILE)
-            _check_same(earlier, settings, out)
+            _check_same(earlier, settings, _defaults(out), out)
             states |= {entry.name: entry.state for entry in earlier}
             inputs |= {entry.name: entry.inputs for entry in earlier}
         return LadderRecord(out, settings, states, inputs)
@@ -153,16 +154,27 @@ def _read(path: Path) -> tuple[_Entry, ...]:
     return read_typed(path, TypeAdapter(_Document), remedy).rungs
 
 
+def _defaults(out: Path) -> dict[str, JsonValue]:
+    return _flat(deciding_settings(load_config("base"), out))
+
+
 def _check_same(
-    earlier: Sequence[_Entry], now: Mapping[str, Mapping[str, JsonValue]], out: Path
+    earlier: Sequence[_Entry],
+    now: Mapping[str, Mapping[str, JsonValue]],
+    defaults: Mapping[str, JsonValue],
+    out: Path,
 ) -> None:
-    """Rungs may be added; those that are there stay what they are."""
+    """Rungs may be added; those that are there stay what they are.
+
+    A record of an earlier version lacks the keys that are new: they had their default.
+    """
     changes: list[str] = []
     for entry in earlier:
         if entry.name not in now:
             changes.append(f"\n    - rung {entry.name}: it is not in this ladder")
             continue
-        old, new = entry.settings, now[entry.name]
+        new = now[entry.name]
+        old = {key: defaults[key] for key in new if key in defaults} | entry.settings
         changes += [
             f"\n    - rung {entry.name}, {key}: {json.dumps(old.get(key))} in the folder, "
             f"{json.dumps(new.get(key))} now"

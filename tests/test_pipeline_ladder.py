@@ -264,6 +264,24 @@ def test_another_ladder_in_the_same_folder_is_refused(
     assert results(whole) == before
 
 
+def test_a_ladder_of_a_version_that_lacked_a_key_goes_on_at_its_default_alone(
+    whole: Path, overrides: list[str]
+) -> None:
+    record = whole / "ladder.json"
+    before = record.read_text()
+    document = json.loads(before)
+    for rung in document["rungs"]:
+        rung["settings"].pop("train.keep", None)
+    record.write_text(json.dumps(document))
+    try:
+        with pytest.raises(ConfigError, match=r'train\.keep: "best" in the folder, "last" now'):
+            ladder(written(whole.parent), whole, Silent(), [*overrides, "train.keep=last"])
+        ladder(written(whole.parent), whole, Silent(), overrides)
+        assert record.read_text() == before
+    finally:
+        record.write_text(before)
+
+
 def test_other_weights_under_the_same_name_are_another_ladder(
     whole: Path, overrides: list[str], tmp_path: Path
 ) -> None:
