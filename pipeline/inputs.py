@@ -14,14 +14,16 @@ from .config_file import load_config
 from .data.cases import Case
 from .data.covariates import CovariateEncoder
 from .data.covariates_file import read_covariates, read_encoder
+from .data.doubts import doubts
 from .data.folds_file import read_folds
+from .data.formats.dicom_folder import split_series
 from .data.manifest import read_manifest
 from .data.splits import Folds
-from .data.volume import voxels_of
+from .data.volume import Reason, voxels_of
 from .data.volume_checks import Refusal, check_contents, check_refusals, content_problems
-from .data.volume_files import VOLUME_SUFFIXES, find_volumes, stem_of
-from .data.volumes import VolumeStore, doubts, prepare
-from .errors import ConfigError, DataError
+from .data.volume_inputs import named_volumes
+from .data.volumes import VolumeStore, prepare
+from .errors import ConfigError, DataError, StorageError
 from .progress import Display
 from .reports.wording import counted
 from .run import Member, Run, RunFolder, training_identity
@@ -111,7 +113,15 @@ def trained_network(run: Run, member: Member) -> Network:
         normalised=normalised,
         covariates=0 if encoder is None else encoder.width,
     )
-    network.load_state_dict(best.tensors)
+    try:
+        network.load_state_dict(best.tensors)
+    except RuntimeError:
+        raise StorageError(
+            "the kept weights are not those of the run's network",
+            where=str(run.folder.checkpoints(member)),
+            why="names or shapes of tensors differ from what config.yaml describes",
+            remedy="restore the folder, or train the fold again",
+        ) from None
     return network.to(run.accelerator.device)
 
 
@@ -152,7 +162,7 @@ def is_override(text: str, free: tuple[str, ...] = ("data.", "system.")) -> bool
         ConfigError: It is a setting that decides what the models are.
     """
     key, equals, _ = text.partition("=")
-    if not equals or Path(text).exists():
+    if not equals or Path(text).exists() or split_series(Path(text))[1] is not None:
         return False
     if not key.startswith(free) or key.startswith(_DECIDING):
         raise ConfigError(
@@ -213,7 +223,7 @@ def with_volumes(run: Run, cases: Sequence[Case]) -> Run:
     """
     bar = run.display.bar("reading volumes", len(cases))
     contents, refused = prepare(run.store, cases, run.config.system.workers, bar.advance)
-    check_refusals(refused, run.config.data.max_quarantine)
+    _check_inputs(refused, run.config.data.max_quarantine)
     for item in refused:
         run.display.line(f"left out: {item.case_id} ({item.file}): {item.code}, {item.reason}")
     usable = {case.case_id: case for case in cases if case.case_id in contents}
@@ -228,28 +238,45 @@ def with_volumes(run: Run, cases: Sequence[Case]) -> Run:
     return replace(run, cases=usable, contents=contents)
 
 
+def _check_inputs(refused: Sequence[Refusal], allowed: int) -> None:
+    """Stops when more inputs are refused than allowed; here no report says what was left out."""
+    try:
+        check_refusals(refused, allowed)
+    except DataError as error:
+        several = any(item.code == Reason.E_DICOM_SERIES.name for item in refused)
+        first = "name the series that is meant, FOLDER#series=HASH; else " if several else ""
+        leave_out = f"data.max_quarantine={len(refused)} leaves them out, and names them"
+        remedy = f"{first}mend or leave out what is refused; {leave_out}"
+        raise DataError(error.what, why=error.why, remedy=remedy) from None
+
+
 def input_cases(inputs: Sequence[Path], data: DataConfig, rooted: bool) -> list[Case]:
     """Cases of all inputs; a manifest is read under the run's rules about paths.
 
     `data.root` of the run holds for its own manifest alone: another one has its own root.
 
     Args:
-        inputs: Volumes, folders of volumes, or manifests (`.csv`, `.tsv`).
+        inputs: Volumes (a DICOM folder is one, or `FOLDER#series=HASH`), folders of volumes, or
+            manifests (`.csv`, `.tsv`).
         data: The section `data` of the run.
         rooted: Whether `data.root` is meant for these inputs, not for the run's own manifest.
 
+    Returns:
+        Cases of manifests under their ids there. Other files are called by their own names, with as
+        many of their folders before it as tell them apart, e.g. `p00_CT`.
+
     Raises:
         DataError: An input is missing, holds no volume, lacks the covariates that the section
-            names, or two have one name.
+            names, or is named twice; or two folders hold images of one DICOM series.
     """
-    cases: list[Case] = []
-    for path in inputs:
+    listed: dict[int, list[Case]] = {}
+    for place, path in enumerate(inputs):
         if path.suffix.lower() in (".csv", ".tsv"):
             change = {"source": "manifest", "manifest": str(path)}
             own = data.manifest is not None and Path(data.manifest).resolve() == path.resolve()
             root = {} if rooted or own else {"root": None}
             manifest = data.model_copy(update={**change, **root})
-            cases += read_manifest(manifest, labels_required=False).cases
+            listed[place] = list(read_manifest(manifest, labels_required=False).cases)
         elif data.covariates:
             raise DataError(
                 "this run reads covariates, and a volume alone has none",
@@ -257,8 +284,12 @@ def input_cases(inputs: Sequence[Path], data: DataConfig, rooted: bool) -> list[
                 why=f"its networks need {', '.join(data.covariates)} of every case",
                 remedy="name the volumes in a manifest with these columns",
             )
-        else:
-            cases += [Case(name, name, file) for name, file in _named(_volume_files(path), path)]
+    ids = [case.case_id for cases in listed.values() for case in cases]
+    others = [place for place in range(len(inputs)) if place not in listed]
+    volumes = named_volumes([inputs[place] for place in others], ids)
+    for place, group in zip(others, volumes, strict=True):
+        listed[place] = [Case(name, name, file) for name, file in group]
+    cases = [case for place in range(len(inputs)) for case in listed[place]]
     ids = [case.case_id for case in cases]
     repeated = sorted({name for name in ids if ids.count(name) > 1})
     if repeated:
@@ -267,28 +298,3 @@ def input_cases(inputs: Sequence[Path], data: DataConfig, rooted: bool) -> list[
             remedy="name them apart, or list them in a manifest with a case_id column",
         )
     return cases
-
-
-def _named(files: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
-    """Ids from file names; with their folders where names repeat, as in `sub-01/T1.nii.gz`."""
-    names = [stem_of(file.name) for file in files]
-    if len(set(names)) < len(names):
-        parents = [file.parent.relative_to(folder.absolute()).parts for file in files]
-        names = ["_".join([*p, name]) for p, name in zip(parents, names, strict=True)]
-    return list(zip(names, files, strict=True))
-
-
-def _volume_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path.absolute()]
-    if not path.exists():
-        raise DataError("an input is missing", where=str(path), remedy="check its path")
-    files = find_volumes(path)
-    if not files:
-        raise DataError(
-            "there is no volume in this folder",
-            where=str(path),
-            why=f"no file ends in one of {', '.join(VOLUME_SUFFIXES)}",
-            remedy="check the path, or name the files one by one",
-        )
-    return [file.absolute() for file in files]

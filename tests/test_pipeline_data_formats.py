@@ -21,8 +21,9 @@ from pipeline.config import PreprocessConfig
 from pipeline.data.cache import VolumeCache
 from pipeline.data.cases import Case
 from pipeline.data.formats.dispatch import companions, read_volume
+from pipeline.data.formats.rules import Rules, reading_by
 from pipeline.data.transforms import preprocessing_key
-from pipeline.data.volume import voxels_of
+from pipeline.data.volume import Finding, Volume, voxels_of
 from pipeline.data.volumes import VolumeStore, check_refusals, prepare
 from pipeline.errors import DataError
 from volume_makers import (
@@ -56,6 +57,11 @@ def affines(draw: st.DrawFn) -> tuple[Affine, bool]:
     return nib.affines.from_matvec(turn @ axes * np.array(signs) * spacing, offset), not oblique
 
 
+def small_aside(volume: Volume) -> list[Finding]:
+    """What is doubtful, but for a field of view that is as small as those drawn here may be."""
+    return [item for item in volume.findings if "it has a field of view of" not in item.text]
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return write_all(tmp_path_factory.mktemp("written"), values_of(), AFFINE)
@@ -84,7 +90,8 @@ def test_every_format_gives_one_content(
             assert voxels_of(volume.content) == voxels_of(reference.content), name
             assert volume.content == reference.content or not exact, name
             assert volume.voxels.dtype == np.float32
-            assert not volume.findings, name
+            assert not small_aside(volume), name
+            assert len(volume.findings) == len(reference.findings), name
 
 
 @pytest.mark.parametrize("name", ["nii", "nii.gz", "pair", *ITK_NAMES])
@@ -118,7 +125,8 @@ def test_either_half_of_a_pair_may_be_named(
     for name, other in (names, names[::-1]):
         volume = read_volume(tmp_path / name)
         assert volume.content == expected.content
-        assert not volume.findings
+        says_otherwise = names[0].endswith(".gz") != packed[0]
+        assert [finding.code for finding in volume.findings] == ["W_NAME"] * says_otherwise
         assert companions(tmp_path / name) == (tmp_path / other,)
 
 
@@ -264,7 +272,7 @@ def test_things_that_are_no_files_are_never_opened(tmp_path: Path) -> None:
         assert refusal(tmp_path / name).code == code
         assert companions(tmp_path / name) == ()
     assert refusal(tmp_path / "loop.img").code == "E_IO"
-    assert refusal(tmp_path / ("x" * 300 + ".img")).code == "E_IO"
+    assert refusal(tmp_path / ("x" * 300 + ".img")).code == "E_MISSING"
     assert companions(tmp_path / ("x" * 300 + ".img")) == ()
 
 
@@ -309,7 +317,9 @@ def test_images_of_other_dimensions_are_refused_and_single_frames_read(tmp_path:
             frames = [sitk.GetImageFromArray(frame) for frame in values.T]
             sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / f"{count}.{ending}"))
     for ending in endings:
-        assert read_volume(tmp_path / f"1.{ending}").voxels.size == 120
+        # SimpleITK names no space in a NRRD file of four dimensions.
+        with reading_by(Rules(orientation="LPS")):
+            assert read_volume(tmp_path / f"1.{ending}").voxels.size == 120
         error = refusal(tmp_path / f"5.{ending}")
         assert (error.code, "6 x 5 x 4 x 5" in error.reason) == ("E_NDIM", True)
         flat = tmp_path / f"flat.{ending}"

@@ -7,13 +7,16 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
 
 from pipeline.data.formats.dispatch import companions, read_volume
+from pipeline.data.formats.rules import Rules, reading_by
 from pipeline.data.volume import VolumeError
 
+nib: Any = nibabel  # has no types for what is used here
 sitk: Any = SimpleITK  # has no types
 VALUES = np.random.default_rng(0).integers(0, 99, (5, 4, 3)).astype("<i2")
 DATA = VALUES.tobytes(order="F")
@@ -117,11 +120,31 @@ def test_bytes_are_read_in_either_order_and_behind_a_header(tmp_path: Path) -> N
     assert_good(written(tmp_path, meta(b"", "v 50%.raw")))
 
 
-def test_doubtful_headers_are_read_with_a_finding(tmp_path: Path) -> None:
+@pytest.mark.parametrize("letters", ["LPS", "RAS", "PIR", "SLA"])
+def test_without_orientation_a_volume_is_refused_or_lies_as_the_user_says(
+    letters: str, tmp_path: Path
+) -> None:
     path = written(tmp_path, meta(TransformMatrix=None))
-    volume = read_volume(path)
+    error = refusal(path)
+    assert (error.code, error.reason) == (
+        "E_ORIENT_MISSING",
+        "it has no TransformMatrix; ITK assumes LPS",
+    )
+    with reading_by(Rules(orientation=letters)):
+        volume = read_volume(path)
     assert [finding.code for finding in volume.findings] == ["W_ORIENTATION"]
-    np.testing.assert_allclose(volume.original_affine[:2, :2], np.diag([-2, -1.5]))
+    assert nib.aff2axcodes(volume.original_affine) == tuple(letters)
+    sizes = np.linalg.norm(volume.original_affine[:3, :3], axis=0)
+    np.testing.assert_allclose(sizes, [2, 1.5, 3])
+    np.testing.assert_allclose(volume.original_affine[:3, 3], [1, 2, 3])
+    if letters == "LPS":  # which ITK assumes
+        image = sitk.ReadImage(str(path))
+        direction = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+        ours = np.diag([-1, -1, 1]) @ volume.original_affine[:3, :3]
+        np.testing.assert_allclose(direction, ours)
+
+
+def test_doubtful_headers_are_read_with_a_finding(tmp_path: Path) -> None:
     for name in ("ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"):
         path = written(tmp_path, meta(**{name: "3"}))
         assert [finding.code for finding in read_volume(path).findings] == ["W_SLOPE"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.formats.dispatch import read_volume
 from pipeline.data.formats.mgh import read_mgh
+from pipeline.data.formats.rules import Rules, reading_by
 from pipeline.data.volume import VolumeError
 
 nib: Any = nibabel  # has no types for what is used here
@@ -37,7 +38,8 @@ def patched(content: bytes, offset: int, layout: str, *values: float) -> bytes:
 
 
 def written(folder: Path, content: bytes) -> Path:
-    path = folder / "patient 1.mgz"
+    packed = content.startswith(b"\x1f\x8b")
+    path = folder / f"patient 1.{'mgz' if packed else 'mgh'}"
     path.write_bytes(content)
     return path
 
@@ -76,9 +78,21 @@ def test_tags_behind_the_voxels_are_no_finding_but_bytes_behind_gzip_are(tmp_pat
         assert [finding.code for finding in findings] == codes
 
 
-def test_without_orientation_the_axes_are_freesurfers(tmp_path: Path) -> None:
-    content = patched(mgh(), GOOD_RAS, "h", 0)
-    volume = read_volume(written(tmp_path, content))
+def test_a_name_that_says_otherwise_is_a_finding(tmp_path: Path) -> None:
+    for name, content in (("a.mgh", gzip.compress(mgh())), ("a.mgz", mgh()), ("a.nii", mgh())):
+        (tmp_path / name).write_bytes(content)
+        volume = read_volume(tmp_path / name)
+        assert [finding.code for finding in volume.findings] == ["W_NAME"]
+
+
+def test_without_orientation_a_volume_is_refused_or_lies_as_the_user_says(tmp_path: Path) -> None:
+    path = written(tmp_path, patched(mgh(), GOOD_RAS, "h", 0))
+    for rules in (Rules(), Rules(orientation="nifti")):
+        with reading_by(rules), pytest.raises(VolumeError, match="E_ORIENT_MISSING") as caught:
+            read_volume(path)
+        assert caught.value.reason == "its goodRASFlag is not set; FreeSurfer assumes LIA"
+    with reading_by(Rules(orientation="LIA")):
+        volume = read_volume(path)
     assert [finding.code for finding in volume.findings] == ["W_ORIENTATION"]
     assert nib.aff2axcodes(volume.original_affine) == ("L", "I", "A")
     assert volume.spacing == (1.0, 1.0, 1.0)

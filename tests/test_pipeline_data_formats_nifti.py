@@ -157,9 +157,12 @@ def test_doubtful_headers_are_read_with_a_finding(tmp_path: Path) -> None:
     path = tmp_path / "x.nii"
     path.write_bytes(patched(nifti(voxels()), SLOPE, "ff", float("nan"), 0))
     assert [finding.code for finding in read_nifti(path).findings] == ["W_SLOPE"]
-    path.write_bytes(patched(nifti(voxels()), QFORM_CODE, "hh", 0, 0))
-    assert [finding.code for finding in read_nifti(path).findings] == ["W_ORIENTATION"]
-    assert_as_nibabel(path)
+    path.write_bytes(patched(nifti(voxels()), PIXDIM + 4, "f", -2))
+    (finding,) = read_nifti(path).findings
+    assert finding.code == "W_SPACING"
+    assert finding.text == (
+        "its pixdim field is [-2.0, 1.5, 3.0]; the voxel sizes of sform are taken"
+    )
 
 
 @pytest.mark.parametrize("units", [0, 2, 8, 10])
@@ -171,17 +174,18 @@ def test_sizes_in_mm_or_of_no_unit_are_read(units: int, tmp_path: Path) -> None:
 
 def test_two_orientations_that_contradict_each_other_are_a_finding(tmp_path: Path) -> None:
     path = tmp_path / "x.nii"
-    image = nib.Nifti1Image(voxels(), AFFINE)
-    for shift, found in ((0.0, []), (0.7, []), (1.1, ["W_ORIENTATION"])):
-        moved = AFFINE.copy()
+    wide = np.diag([-2.0, 1.5, 3.0, 1.0])  # half of its smallest size is 0.75 mm
+    image = nib.Nifti1Image(voxels(), wide)
+    for shift, found in ((0.0, []), (0.7, []), (0.8, ["W_ORIENTATION"])):
+        moved = wide.copy()
         moved[0, 3] += shift
-        image.set_sform(AFFINE, code=1)
+        image.set_sform(wide, code=1)
         image.set_qform(moved, code=1)
         nib.save(image, path)
         volume = read_nifti(path)
         assert [finding.code for finding in volume.findings] == found
-        np.testing.assert_allclose(volume.original_affine, AFFINE)
-    assert "1.1 mm apart; sform is taken" in volume.findings[0].text
+        np.testing.assert_allclose(volume.original_affine, wide)
+    assert "0.8 mm apart; sform is taken" in volume.findings[0].text
     for number in (9.0, NAN):  # which no rotation has
         path.write_bytes(patched(path.read_bytes(), QUATERN, "f", number))
         (finding,) = read_nifti(path).findings

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.formats.dispatch import companions, read_volume
 from pipeline.data.formats.itk_header import metaimage_for_itk, nrrd_for_itk
+from pipeline.data.formats.rules import Rules, reading_by
 from pipeline.data.formats.second_opinion import ItkReader, check_with_itk
 from pipeline.data.volume import VolumeError
 
@@ -89,8 +90,6 @@ ALIKE: list[dict[str, str | None]] = [
 @pytest.mark.parametrize(
     "changes",
     [
-        {"space": None},
-        {"space_directions": None, "spacings": "2 1.5 3", "space": "RAS"},
         {
             "dimension": "4",
             "sizes": "1 5 4 3",
@@ -151,27 +150,63 @@ def test_big_endian_bytes_and_skips_are_read(tmp_path: Path) -> None:
     assert_good(written(tmp_path, nrrd(packed, encoding="gz", line_skip="1", byte_skip="5")))
 
 
-def test_doubtful_headers_are_read_with_a_finding(tmp_path: Path) -> None:
-    flipped = np.diag([-1.0, -1.0, 1.0, 1.0])
-    for changes, affine in (
-        ({"space": None, "space_dimension": "3"}, AFFINE),
-        (
-            {
-                "space": None,
-                "space_directions": None,
-                "spacings": "2 1.5 3",
-                "space_origin": None,
-            },
-            flipped @ np.diag([2, 1.5, 3, 1]),
-        ),
-    ):
+UNSTATED: list[tuple[dict[str, str | None], str]] = [
+    ({"space": None}, "it states no space; ITK assumes LPS"),
+    ({"space": None, "space_dimension": "3"}, "it states no space; ITK assumes LPS"),
+    (
+        {
+            "space": None,
+            "space_directions": None,
+            "spacings": "2 1.5 3",
+            "space_origin": None,
+        },
+        "it states no space; ITK assumes LPS",
+    ),
+    (
+        {"space_directions": None, "spacings": "2 1.5 3", "space": "RAS"},
+        "it states no space directions; a NRRD file takes RAS, LAS or LPS here, as its space is",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "why"), UNSTATED)
+def test_without_orientation_a_volume_is_refused_or_lies_as_the_user_says(
+    changes: dict[str, str | None], why: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, nrrd(**changes))
+    error = refusal(path)
+    assert (error.code, why in error.reason) == ("E_ORIENT_MISSING", True)
+    signs = {"RAS": (1.0, 1.0), "LAS": (-1.0, 1.0), "LPS": (-1.0, -1.0)}
+    own = np.diag([2.0 if "spacings" in changes else -2.0, 1.5, 3.0])
+    own[1, 1] *= np.sign(own[0, 0])
+    for letters, (x, y) in signs.items():
+        with reading_by(Rules(orientation=letters)):
+            if changes.get("space") not in (None, letters):
+                assert refusal(path).code == "E_ORIENT_MISSING"
+                continue
+            volume = read_volume(path)
+        (finding,) = volume.findings
+        assert finding.code == "W_ORIENTATION"
+        assert finding.text.endswith(f"{letters} is taken, as data.assume_orientation says")
+        expected = np.diag([x, y, 1.0]) @ own
+        np.testing.assert_allclose(volume.original_affine[:3, :3], expected)
+    for letters in ("PIR", "nifti"):  # of which a NRRD file knows nothing
+        with reading_by(Rules(orientation=letters)):
+            assert refusal(path).code == "E_ORIENT_MISSING"
+
+
+def test_what_an_assumed_volume_is_agrees_with_itk(tmp_path: Path) -> None:
+    flipped = np.diag([-1.0, -1.0, 1.0])
+    for changes, _ in UNSTATED[1:3]:
         path = written(tmp_path, nrrd(**changes))
-        volume = read_volume(path)
-        assert [finding.code for finding in volume.findings] == ["W_ORIENTATION"]
-        np.testing.assert_allclose(volume.original_affine, affine)
+        with reading_by(Rules(orientation="LPS")):
+            ours = read_volume(path).original_affine
         image = sitk.ReadImage(str(path))  # which makes the same assumption
         direction = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-        np.testing.assert_allclose(flipped[:3, :3] @ direction, affine[:3, :3])
+        np.testing.assert_allclose(flipped @ direction, ours[:3, :3])
+
+
+def test_bytes_behind_the_voxels_are_a_finding(tmp_path: Path) -> None:
     path = written(tmp_path, nrrd() + b"more")
     assert [finding.code for finding in read_volume(path).findings] == ["W_TRAILING"]
 
@@ -338,4 +373,4 @@ def test_missing_and_odd_data_files_are_named(tmp_path: Path) -> None:
     assert refusal(path).code == "E_IRREGULAR"
     (tmp_path / "loop").symlink_to("loop")
     assert refusal(written(tmp_path, nrrd(b"", data_file="loop"))).code == "E_IO"
-    assert refusal(written(tmp_path, nrrd(b"", data_file="x" * 300))).code == "E_IO"
+    assert refusal(written(tmp_path, nrrd(b"", data_file="x" * 300))).code == "E_RAW_MISSING"

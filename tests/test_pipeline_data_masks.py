@@ -28,12 +28,13 @@ from pipeline.data.augment import augmentation
 from pipeline.data.cache import VolumeCache
 from pipeline.data.cases import Case
 from pipeline.data.dataset import VolumeDataset, evaluation_batches
+from pipeline.data.doubts import doubts
 from pipeline.data.manifest import Manifest, read_manifest
 from pipeline.data.masks import TOLERANCE, check_taught
 from pipeline.data.memory import MemoryCache
 from pipeline.data.transforms import preprocessing_key
 from pipeline.data.volume import has_mask, volume_of, voxels_of
-from pipeline.data.volumes import Refusal, VolumeStore, doubts, prepare
+from pipeline.data.volumes import Refusal, VolumeStore, prepare
 from pipeline.errors import DataError
 
 Store = Callable[..., VolumeStore]

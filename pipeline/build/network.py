@@ -20,6 +20,7 @@ from models3d.contract import VolumeModel
 from ..config import Config, HeadConfig, InflateConfig, ModelConfig, SlicesConfig
 from ..errors import ConfigError
 from ..seeds import derived_seed
+from .room import check_memory
 from .weights import own_names, start_weights
 
 IN_CHANNELS = 1
@@ -116,7 +117,7 @@ def _body(
             raise ValueError(_unknown_name(config.name))
         _check_deep(config)
         return create_model(config.name, IN_CHANNELS, num_classes, **_options(config))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # the last where memory does not suffice
         raise ConfigError("the network cannot be built", where="model", why=str(error)) from None
 
 
@@ -246,7 +247,8 @@ def check_network(config: Config, num_classes: int = 2) -> Network:
     """
     with torch.device("meta"):
         network = build_network(config.model, num_classes, start=False)
-        build_supervised(config.model, network, num_classes)
+        whole = build_supervised(config.model, network, num_classes)
+    check_memory(config, whole)
     size, smallest = config.preprocess.size, network.min_size
     body = body_of(network)
     if isinstance(body, SliceClassifier):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -15,6 +15,7 @@ from ..data.cache import VolumeCache
 from ..data.cases import Case
 from ..data.covariates import CovariateEncoder
 from ..data.dataset import ImageStore, VolumeDataset
+from ..data.formats.rules import rules_of
 from ..data.manifest import Manifest, read_manifest
 from ..data.masks import check_kept, check_taught
 from ..data.memory import MemoryCache
@@ -34,6 +35,7 @@ def build_manifest(
     *,
     labels_required: bool = True,
     masks: bool = True,
+    without: Collection[int] = (),
 ) -> Manifest:
     """The cases of the configured source; generated or unpacked ones lie in the cache folder.
 
@@ -43,6 +45,7 @@ def build_manifest(
         advance: Told how many of how many volumes are made.
         labels_required: False where labels play no part; then masks play none either.
         masks: False where masks play no part, even if the configuration trains on them.
+        without: Lines of a user's manifest that are passed over.
 
     Raises:
         ConfigError: The set must be downloaded, and the package that does so is missing.
@@ -64,15 +67,16 @@ def build_manifest(
         update = {"source": "manifest", "manifest": str(path), "root": None}
         manifest = read_manifest(data.model_copy(update=update), labels_required, masks=masks)
         return replace(manifest, remark=medmnist_note(name, config.data.size))
-    return read_manifest(data, labels_required, masks=masks)
+    return read_manifest(data, labels_required, masks=masks, without=without)
 
 
 def build_store(config: Config, cache: Path) -> VolumeStore:
     """Preprocessed volumes by case, kept on disk or in memory."""
-    preprocess = config.preprocess
+    preprocess, rules = config.preprocess, rules_of(config.data)
     if config.system.cache == "ram":
-        return VolumeStore(preprocess, MemoryCache())
-    return VolumeStore(preprocess, VolumeCache(cache, preprocessing_key(preprocess)))
+        return VolumeStore(preprocess, MemoryCache(), rules)
+    kept = VolumeCache(cache, preprocessing_key(preprocess, rules))
+    return VolumeStore(preprocess, kept, rules)
 
 
 def build_dataset(

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .section import PositiveFloat, PositiveInt, Probability, Section
+
+
+def _is_orientation(text: str) -> str:
+    """The letters of three axes, one of each of L or R, A or P, I or S; or `nifti`."""
+    pairs = ("LR", "AP", "IS")
+    each = [sum(letter in pair for letter in text) for pair in pairs]
+    if text != "nifti" and not (len(text) == 3 and each == [1, 1, 1]):
+        raise ValueError("an orientation is nifti or three letters such as RAS, LPS, LAS or PIR")
+    return text
+
+
+Orientation = Annotated[str, AfterValidator(_is_orientation)]
 
 
 class PhantomConfig(Section):
@@ -49,6 +61,18 @@ class DataConfig(Section):
     """Accept volumes outside `data.root` (absolute paths, `..`, links that leave it)."""
     max_quarantine: Annotated[int, Field(ge=0)] = 0
     """Number of unreadable volumes that may be left out; 0 stops and lists them."""
+    nan: Literal["refuse", "fill"] = "refuse"
+    """Volumes with NaN or Inf: refused, or filled with the least finite value of the volume."""
+    frame: Annotated[int, Field(ge=0)] | None = None
+    """Which frame of a 4D series is the volume, from 0; null refuses a series of frames."""
+    assume_orientation: Orientation | None = None
+    """For files that state no orientation: where their axes point to, e.g. LPS, or `nifti`."""
+    prefer: Literal["none", "qform", "sform"] = "none"
+    """Which orientation of a NIfTI file holds if its two contradict each other; none refuses."""
+    shear: Literal["refuse", "resample"] = "refuse"
+    """Volumes whose axes are not at right angles: refused, or straightened by resampling."""
+    max_bytes: PositiveInt = 4 << 30
+    """Most bytes that a decoded volume may take."""
     phantoms: PhantomConfig = PhantomConfig()
 
     @model_validator(mode="after")

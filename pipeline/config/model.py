@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
+from .limits import Reach, ReachPerAxis, Width, within_limits
 from .paths import NAMED_STARTS
-from .section import PerAxis, PositiveInt, Section
+from .section import PositiveInt, Section
 
 
 class StemConfig(Section):
     """First convolution of the network; null is the network's own."""
 
-    kernel: PerAxis | None = None
-    stride: PerAxis | None = None
+    kernel: ReachPerAxis | None = None
+    stride: ReachPerAxis | None = None
     kind: Literal["conv", "pyramid"] | None = None
     """`pyramid` adds a convolution over average pools of the volume; PoolFormer only."""
-    windows: tuple[PositiveInt, ...] | None = None
+    windows: Annotated[tuple[Reach, ...], Field(max_length=64)] | None = None
     """Odd extents in voxels of these pools; null is 3, 5, 9, 13."""
 
     @model_validator(mode="after")
@@ -36,7 +37,7 @@ class HeadConfig(Section):
     """`stats` is mean, maximum and standard deviation."""
     foreground: bool = False
     """Pool over the voxels above the volume's mean only; with `all` or `stats`."""
-    hidden: tuple[PositiveInt, ...] = ()
+    hidden: Annotated[tuple[Width, ...], Field(max_length=64)] = ()
     """Widths of hidden layers between the pooled features and the logits."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Of the pooled features and of the hidden layers."""
@@ -78,9 +79,9 @@ class SlicesConfig(Section):
 
     axis: Literal["axial", "coronal", "sagittal", "all"] = "axial"
     """Slices along Z, Y or X, or along all three."""
-    count: PositiveInt | None = None
+    count: Width | None = None
     """That many slices, evenly spread along each axis; null takes all."""
-    neighbours: Annotated[int, Field(ge=0)] = 0
+    neighbours: Annotated[int, Field(ge=0, le=1_024)] = 0
     """2.5D: so many slices on each side are further channels."""
     pool: Literal["mean", "max", "attention", "gru", "transformer"] = "attention"
     """How slices become one answer; the last two know their order."""
@@ -123,9 +124,11 @@ class ModelConfig(Section):
     stem: StemConfig = StemConfig()
     head: HeadConfig = HeadConfig()
     masks: MaskConfig = MaskConfig()
-    strides: tuple[PerAxis, ...] | None = None
+    strides: Annotated[tuple[ReachPerAxis, ...], Field(max_length=64)] | None = None
     """Stride of each downsampling between stages; null is the network's own."""
-    options: dict[str, JsonValue] = Field(default_factory=dict)
+    options: Annotated[dict[str, JsonValue], AfterValidator(within_limits)] = Field(
+        default_factory=dict
+    )
     """Any other option of the network."""
     slices: SlicesConfig = SlicesConfig()
     inflate: InflateConfig = InflateConfig()

@@ -2,8 +2,9 @@
 
 An entry's name is the hash of the voxels, the preprocessing and the library versions, so a change
 of any of them is a miss. A mask is an entry of its own, named by volume and mask together. A
-second, small index maps (path, size, time of change) of a source file and its companions to the
-hash of its voxels, so that starting again decodes no source file.
+second, small index maps (path, size, time of change) of a source file and its companions, under
+the same preprocessing, to the hash of its voxels, so that starting again decodes no source file.
+Of a DICOM folder every file counts.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from torch import Tensor
 
 from ..errors import StorageError
 from ..storage import make_folder, sha256, write_bytes, write_json
+from .fingerprint import Extent
+from .formats.dicom_folder import split_series
 from .formats.dispatch import companions
 from .volume import Finding, with_mask
 
@@ -38,12 +41,14 @@ class CachedVolume:
         spacing: Voxel size in mm along x, y, z.
         content: SHA-256 of the source's decoded voxels and geometry.
         findings: What was doubtful in the file; kept with the file, not with its content.
+        extent: What the volume was before preprocessing, where it was read; kept with the file.
     """
 
     image: Tensor
     spacing: tuple[float, float, float]
     content: str
     findings: tuple[Finding, ...] = ()
+    extent: Extent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class _IndexEntry:
     stamp: list[JsonValue]
     content: str
     findings: tuple[Finding, ...]
+    extent: Extent | None = None
 
 
 _INDEX_ENTRY = TypeAdapter(_IndexEntry)
@@ -98,6 +104,11 @@ class VolumeCache:
         """What was doubtful in a source file when it was read; nothing where it is not known."""
         entry = self._index_entry(source)
         return () if entry is None else entry.findings
+
+    def extent_of(self, source: Path) -> Extent | None:
+        """What a source file's volume was before preprocessing; None where it is not known."""
+        entry = self._index_entry(source)
+        return None if entry is None else entry.extent
 
     def _index_entry(self, source: Path) -> _IndexEntry | None:
         try:
@@ -148,7 +159,7 @@ class VolumeCache:
         if stamp_of(source) == stamp:
             index = self._index_path(source)
             make_folder(index.parent, mode=0o700)
-            entry = _IndexEntry(stamp, volume.content, volume.findings)
+            entry = _IndexEntry(stamp, volume.content, volume.findings, volume.extent)
             write_json(index, _INDEX_ENTRY.dump_python(entry, mode="json"))
 
     def keep(self, volume: CachedVolume, name: str | None = None) -> None:
@@ -173,7 +184,9 @@ class VolumeCache:
 
     def _index_path(self, source: Path) -> Path:
         # The companions lie beside the link as it was named, so it is not resolved.
-        name = sha256(os.fsencode(source.absolute()))
+        # What a file is read as depends on the rules of reading, which the preprocessing's key has.
+        key = os.fsencode(source.absolute()) + b"\n" + self._preprocessing.encode()
+        name = sha256(key)
         return self.folder / "index" / name[:2] / f"{name[2:]}.json"
 
 
@@ -188,7 +201,7 @@ def stamp_of(source: Path) -> list[JsonValue]:
         StorageError: The source vanished.
     """
     try:
-        status = source.stat()
+        status = split_series(source)[0].stat()
     except OSError as error:
         raise StorageError("a volume vanished", where=source.name, why=error.strerror) from None
     return [*_numbers(status), *map(_companion_stamp, companions(source))]

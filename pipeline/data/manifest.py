@@ -8,8 +8,8 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import DataConfig
@@ -75,7 +75,11 @@ class Manifest:
 
 
 def read_manifest(
-    data: DataConfig, labels_required: bool = True, *, masks: bool = False
+    data: DataConfig,
+    labels_required: bool = True,
+    *,
+    masks: bool = False,
+    without: Collection[int] = (),
 ) -> Manifest:
     """Reads and checks `data.manifest`; all cells are text, `001` and `NA` stay what they are.
 
@@ -83,10 +87,12 @@ def read_manifest(
         data: Where the manifest is, and what its paths are relative to.
         labels_required: False for prediction: labels may be missing and are not judged.
         masks: Whether masks are read: the column must be there, and one cell of it filled.
+        without: Lines that are passed over.
 
     Raises:
         ConfigError: `data.manifest` is not set, or a column cannot be a covariate.
-        DataError: The manifest is refused; all problems are listed.
+        ManifestError: Lines of the manifest are refused; all problems are listed.
+        DataError: The manifest is refused as a whole.
     """
     if data.manifest is None:
         raise ConfigError("no manifest is named", where="data.manifest", remedy="set it to a CSV")
@@ -95,6 +101,7 @@ def read_manifest(
     problems = Problems()
     try:
         table = read_table(path)
+        table = replace(table, rows=[row for row in table.rows if row[0] not in without])
         required = ("image", *["label"] * labels_required, *["mask"] * masks)
         columns = columns_beside(table.header, data.covariates, required)
     except DataError as error:

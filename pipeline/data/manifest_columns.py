@@ -87,6 +87,12 @@ def _empty(why: str) -> DataError:
 
 
 def _text(path: Path) -> str:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # A pipe would block, a device never end.
+        raise DataError(
+            f"E_IRREGULAR: the manifest {path.name} is a pipe, socket or device",
+            remedy="save it as a file",
+        )
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataError
+from .formats.dicom_folder import holds_dicom, real_path, split_series
 from .manifest_columns import nearest_name
 
 _SHOWN = 20
+_ALLOW = "change its permissions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,24 @@ class Row:
         return self.cells.get(column) or None
 
 
+class ManifestError(DataError):
+    """A manifest of which some lines cannot be used.
+
+    Args:
+        found: Line and text of each problem.
+        what: As of any error.
+        where: As of any error.
+        why: As of any error.
+        remedy: As of any error.
+    """
+
+    def __init__(
+        self, found: Sequence[tuple[int, str]], what: str, *, where: str, why: str, remedy: str
+    ) -> None:
+        super().__init__(what, where=where, why=why, remedy=remedy)
+        self.found = tuple(sorted(found, key=lambda item: item[0]))
+
+
 @dataclass(slots=True)
 class Problems:
     """Everything wrong so far, by line."""
@@ -40,14 +60,15 @@ class Problems:
         self.found.append((line, f"line {line}: {code}: {text}"))
 
     def refuse(self, path: Path) -> None:
-        """Raises one DataError with all problems, or does nothing where there is none."""
+        """Raises one ManifestError with all problems, or does nothing where there is none."""
         if not self.found:
             return
         count = len(self.found)
         listed = [text for _, text in sorted(self.found, key=lambda item: item[0])[:_SHOWN]]
         if count > _SHOWN:
             listed.append(f"... and {count - _SHOWN} more, {count} in all")
-        raise DataError(
+        raise ManifestError(
+            self.found,
             f"the manifest {path.name} has {count} problem{'s' if count > 1 else ''}",
             where=str(path),
             why="".join(f"\n    {text}" for text in listed),
@@ -68,7 +89,7 @@ class _Named:
 def check_images(
     rows: Sequence[Row], root: Path, outside_allowed: bool, problems: Problems
 ) -> None:
-    """Every image exists, is a regular file inside the root, and is named once."""
+    """Every image exists, is a regular file or DICOM folder inside the root, and is named once."""
     for row in rows:
         if row.get("image") is None:
             problems.add(row.line, "E_EMPTY", "the image cell is empty")
@@ -100,7 +121,7 @@ def check_masks(rows: Sequence[Row], root: Path, outside_allowed: bool, problems
         for row in rows
         if row.mask is not None
     ]
-    images = {Path(os.path.realpath(row.image)): row for row in rows if "\0" not in str(row.image)}
+    images = {real_path(row.image): row for row in rows if "\0" not in str(row.image)}
     for file, target in _inside(named, root, outside_allowed, problems):
         if target in images:
             text = f"{file.name} is the image of line {images[target].line}"
@@ -117,7 +138,7 @@ def _inside(
         if "\0" in file.cell:
             problems.add(file.row.line, "E_MISSING", "the path holds a NUL character")
             continue
-        target = Path(os.path.realpath(file.path))
+        target = real_path(file.path)
         if not (outside_allowed or target.is_relative_to(inside)):
             outside.append(file)
             continue
@@ -140,15 +161,26 @@ def _option(outside: Sequence[_Named]) -> str:
 
 def _check_file(file: _Named, problems: Problems) -> None:
     line = file.row.line
+    folder, series = split_series(file.path)
     try:
-        mode = file.path.stat().st_mode
+        mode = folder.stat().st_mode
+        usable = holds_dicom(folder) if stat.S_ISDIR(mode) else stat.S_ISREG(mode) and not series
     except (FileNotFoundError, NotADirectoryError):
-        near = nearest_name(file.path) if len(problems.found) < _SHOWN else None
+        near = nearest_name(folder) if len(problems.found) < _SHOWN else None
         hint = f"; the nearest name there is {near}" if near else ""
         problems.add(line, "E_MISSING", f"{file.name} does not exist{hint}")
+    except PermissionError:
+        problems.add(line, "E_PERMISSION", f"{file.name} may not be reached: {_ALLOW}")
     except OSError as error:
         problems.add(line, "E_IO", f"{file.name} cannot be reached: {error.strerror}")
     else:
-        if not stat.S_ISREG(mode):
-            kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-            problems.add(line, "E_IRREGULAR", f"{file.name} is {kind}")
+        if not usable:
+            problems.add(line, "E_IRREGULAR", f"{file.name} is {_kind(mode)}")
+        elif not os.access(folder, os.R_OK):
+            problems.add(line, "E_PERMISSION", f"{file.name} may not be read: {_ALLOW}")
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a directory without DICOM images"
+    return "a file, which holds no series" if stat.S_ISREG(mode) else "not a regular file"

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from .cache import CachedVolume, stamp_of
+from .fingerprint import Extent
 from .volume import Finding
 
 #: Volumes share storages of about this many bytes: a loading process that is not forked is handed
@@ -24,6 +25,7 @@ class MemoryCache:
         self._contents: dict[tuple[str, str], str] = {}
         self._volumes: dict[str, CachedVolume] = {}
         self._findings: dict[tuple[str, str], tuple[Finding, ...]] = {}
+        self._extents: dict[tuple[str, str], Extent | None] = {}
         self._free: list[Tensor] = []
 
     def content_of(self, source: Path) -> str | None:
@@ -33,6 +35,10 @@ class MemoryCache:
     def findings_of(self, source: Path) -> tuple[Finding, ...]:
         """What was doubtful in a source file when it was read."""
         return self._findings.get(_key(source, stamp_of(source)), ())
+
+    def extent_of(self, source: Path) -> Extent | None:
+        """What a source file's volume was before preprocessing; None where it is not known."""
+        return self._extents.get(_key(source, stamp_of(source)))
 
     def load(self, content: str) -> CachedVolume | None:
         """The volume of that content, or None."""
@@ -61,6 +67,7 @@ class MemoryCache:
         if stamp_of(source) == stamp:
             self._contents[_key(source, stamp)] = volume.content
             self._findings[_key(source, stamp)] = volume.findings
+            self._extents[_key(source, stamp)] = volume.extent
         if name in self._volumes:
             return
         if not self._free:

@@ -14,10 +14,14 @@ from pathlib import Path
 import numpy as np
 from monai.data.image_reader import ImageReader
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
+from .fingerprint import Extent, extent_of
 from .formats.dispatch import read_volume
+from .formats.rules import rules_in_force
 from .volume import Volume, VolumeError
 
+_EXTENT = TypeAdapter(Extent)
 PathLike = str | os.PathLike[str]
 Meta = dict[str, str | NDArray[np.float64] | NDArray[np.int64]]
 
@@ -26,12 +30,17 @@ class VolumeReader(ImageReader):  # type: ignore[misc]  # MONAI has no types
     """Reads one volume a case, of any format that `read_volume` knows.
 
     Args:
-        budget: Most bytes that a decoded volume may take.
+        budget: Most bytes that a decoded volume may take; by default that of the rules in force.
     """
 
-    def __init__(self, budget: int = 4 << 30) -> None:
+    def __init__(self, budget: int | None = None) -> None:
         super().__init__()
-        self.budget = budget
+        self._budget = budget
+
+    @property
+    def budget(self) -> int:
+        """Most bytes that a decoded volume may take now."""
+        return rules_in_force().budget if self._budget is None else self._budget
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """True for one path: the content decides about the format, not the name."""
@@ -97,5 +106,6 @@ def _meta(volume: Volume) -> Meta:
         "original_channel_dim": "no_channel",
         "space": "RAS",
         "content": volume.content,
+        "extent": _EXTENT.dump_json(extent_of(volume)).decode(),
         "findings": json.dumps([[finding.code, finding.text] for finding in volume.findings]),
     }

@@ -55,21 +55,80 @@ class Reason(Enum):
     )
     E_TRUNCATED = ("the volume ends too early", _FETCH)
     E_CRC = ("the volume is damaged: its checksum does not fit its content", _FETCH)
-    E_BUDGET = ("the volume is larger than allowed", "crop or resample it, or leave it out")
+    E_BUDGET = (
+        "the volume is larger than allowed",
+        "crop or resample it, leave it out, or raise data.max_bytes",
+    )
     E_DIMS = ("the volume has an axis without voxels", _CONVERT)
-    E_NDIM = ("the volume is not one 3D image", _SPLIT)
+    E_NDIM = ("the volume is not one 3D image", f"{_SPLIT}; data.frame=0 takes the first of frames")
     E_CHANNELS = ("the volume has several channels", _SPLIT)
     E_DTYPE = ("the volume's voxel type is not understood", "convert it to int16 or float32")
     E_OFFSET = ("the header points to voxels in an impossible place", _CONVERT)
     E_SCALE = ("the header's intercept of the grey values is not a number", _CONVERT)
     E_SPACING = ("the header states no valid voxel size", _CONVERT)
     E_AFFINE = ("the header states no valid orientation", _CONVERT)
-    E_NONFINITE = ("the volume holds values that are not finite", "replace or leave it out")
+    E_ORIENT_MISSING = (
+        "the header does not say which side of the volume is left",
+        "convert the original images again, or say where its axes point to, as the exported images "
+        "show it: data.assume_orientation=LPS (or RAS, ...; nifti is what NIfTI-1 suggests)",
+    )
+    E_ORIENT_CONFLICT = (
+        "the header states two orientations that contradict each other",
+        "find out which one is true, then set data.prefer=sform or data.prefer=qform",
+    )
+    E_SHEAR = (
+        "the volume's axes are not at right angles",
+        "convert the original images again, e.g. with dcm2niix, or set data.shear=resample",
+    )
+    E_NONFINITE = (
+        "the volume holds values that are not finite",
+        "replace or leave it out; data.nan=fill puts its least finite value there",
+    )
     E_RANGE = (
         "the volume holds values beyond single precision",
         "rescale its values, or subtract an offset",
     )
     E_CONSTANT = ("all voxels of the volume have one value", "leave it out")
+    E_DICOM_SERIES = (
+        "the folder holds several DICOM series, or not the one that was named",
+        "name one of them behind the folder: FOLDER#series=HASH",
+    )
+    E_DICOM_MIXED = (
+        "the DICOM files pass for one series, and are not of one scan",
+        "put the files of one scan into a folder of their own, or export the scans again with "
+        "their own series UIDs",
+    )
+    E_DICOM_PARTS = (
+        "images of one DICOM series lie in several folders",
+        "put all files of the series into one folder, and move copies of them elsewhere",
+    )
+    E_DICOM_STACKS = (
+        "the DICOM series is not one stack of slices",
+        "put one stack into a folder of its own, or convert the series, e.g. with dcm2niix, and "
+        "name the file that is meant",
+    )
+    E_DICOM_SIZES = (
+        "the slices of the DICOM series have several sizes",
+        "put those of one size into a folder of their own (a localiser is no part of the volume)",
+    )
+    E_SLICE_GAP = (
+        "a slice of the DICOM series is missing, or stands there twice",
+        "copy the series again, whole; if it was acquired so, convert it, e.g. with dcm2niix, and "
+        "look at the result",
+    )
+    E_DICOM_TILT = (
+        "the DICOM slices are shifted against each other, as by a tilted gantry",
+        "convert the series with dcm2niix, which straightens it",
+    )
+    E_DICOM_SLICE = (
+        "the DICOM series has files that cannot be read",
+        "copy the named files again, or move away what does not belong to the series",
+    )
+    E_DICOM_FRAMES = (
+        "the DICOM files hold several frames each (enhanced, or multi-frame)",
+        _CONVERT,
+    )
+    E_DICOM_VALUES = ("the grey values of the DICOM slices have no sure meaning", _CONVERT)
     E_MASK_EMPTY = (
         "the mask marks no structure",
         "draw it again, or empty its cell in the manifest's mask column",
@@ -89,7 +148,26 @@ class Reason(Enum):
     )
 
 
-WarningCode = Literal["W_TRAILING", "W_SLOPE", "W_ORIENTATION", "W_MASK_LOST"]
+WarningCode = Literal[
+    "W_TRAILING",
+    "W_SKIPPED",
+    "W_SERIES",
+    "W_SLICES",
+    "W_NAME",
+    "W_SLOPE",
+    "W_ORIENTATION",
+    "W_SPACING",
+    "W_SHEAR",
+    "W_FRAME",
+    "W_FILLED",
+    "W_SPARSE",
+    "W_WRAPPED",
+    "W_SPACING_OUTLIER",
+    "W_SHAPE_OUTLIER",
+    "W_FIELD_OF_VIEW",
+    "W_MODALITY",
+    "W_MASK_LOST",
+]
 
 
 class VolumeError(DataError):
@@ -140,6 +218,14 @@ class Volume:
     spacing: tuple[float, float, float]
     content: str
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def obliquity(self) -> float:
+        """Largest angle in degrees between an axis and that of the patient it is nearest to."""
+        axes = self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
+        # By the part across: exact for small angles, where the cosine is not.
+        across = np.linalg.norm(axes - np.diag(np.diag(axes)), axis=0)
+        return float(np.degrees(np.arctan2(across, np.diag(axes))).max())
 
 
 def content_sha256(voxels: NDArray[np.float32], affine: NDArray[np.float64]) -> str:

@@ -60,7 +60,8 @@ def check_contents(cases: Sequence[Case], contents: dict[str, str]) -> None:
         raise DataError(
             "the same volume stands in the manifest twice",
             why="".join(f"\n    - {problem}" for problem in problems),
-            remedy="remove one of each pair, or give both the same patient and label",
+            remedy="remove one of each pair, or give both the same patient and label; "
+            "`volclass audit` shows them, and near copies",
         )
 
 

@@ -1,6 +1,7 @@
 """Which files are volumes, by name alone: what a folder holds, and what a case may be called.
 
-What a file really is decides its content, when it is read (`pipeline.data.formats.dispatch`).
+A folder with DICOM images in it is a volume too; as these have any name or none, their first bytes
+tell. What a file really is decides its content, when it is read (`pipeline.data.formats.dispatch`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 from pathlib import Path
 
 from ..errors import DataError
+from .formats.dicom_folder import holds_dicom
 
 #: Endings of the files that name a volume, longest first. Of a header and its voxels in two files
 #: (`.hdr` and `.img`, `.mhd` and `.raw`, `.nhdr` and `.raw`) the header names the volume.
@@ -44,6 +46,26 @@ def find_volumes(folder: Path) -> list[Path]:
     for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(parent, name) for name in sorted(names) if is_volume(name)]
+    return sorted(found)
+
+
+def find_series(folder: Path) -> list[Path]:
+    """The folders with DICOM images in them, the given one and those below, sorted by path.
+
+    Hidden files and folders are skipped, and links to folders are not followed.
+
+    Raises:
+        DataError: A folder, or a file that might be DICOM, cannot be read.
+    """
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        unknown = [name for name in names if not (is_volume(name) or name.startswith("."))]
+        try:
+            if holds_dicom(Path(parent), unknown):
+                found.append(Path(parent))
+        except OSError as error:
+            _refuse_unreadable(error)
     return sorted(found)
 
 

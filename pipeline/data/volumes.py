@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,15 +10,17 @@ from pathlib import Path
 
 import torch
 from monai.data import MetaTensor
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import PreprocessConfig
-from ..errors import DataError, VolclassError
+from ..errors import ConfigError, DataError, VolclassError
 from .augment import single_threaded
 from .cache import CachedVolume, Prepared, VolumeCache, stamp_of
 from .cases import Case
+from .fingerprint import Extent
+from .formats.rules import Rules, reading_by
 from .memory import MemoryCache
 from .reader import volume_error_in
 from .signals import leave_signals_to_the_main_process
@@ -32,10 +33,10 @@ __all__ = [
     "VolumeStore",
     "check_contents",
     "check_refusals",
-    "doubts",
     "prepare",
 ]
 
+_EXTENT = TypeAdapter(Extent)
 _LOST = Finding("W_MASK_LOST", "preprocessing leaves none of it, so its case teaches no structure")
 
 
@@ -45,11 +46,28 @@ class VolumeStore:
     Args:
         config: The preprocessing.
         cache: Where results are kept.
+        rules: What is done about doubtful volumes; a cache on disk must be keyed by them.
+
+    Raises:
+        ConfigError: Axes that are not at right angles are accepted, but never straightened.
     """
 
-    def __init__(self, config: PreprocessConfig, cache: VolumeCache | MemoryCache) -> None:
+    def __init__(
+        self,
+        config: PreprocessConfig,
+        cache: VolumeCache | MemoryCache,
+        rules: Rules | None = None,
+    ) -> None:
         self._config = config
         self._cache = cache
+        self._rules = Rules() if rules is None else rules
+        if self._rules.shear == "resample" and config.spacing is None:
+            raise ConfigError(
+                "sheared volumes would stay sheared",
+                where="data.shear, preprocess.spacing",
+                why="only resampling straightens them, and preprocess.spacing is null",
+                remedy="set preprocess.spacing, or data.shear=refuse",
+            )
         self._chains: dict[bool, Chain] = {}
 
     def fetch_known(self, case: Case, content: str) -> CachedVolume:
@@ -113,12 +131,18 @@ class VolumeStore:
             (file.name, finding)
             for file in _files(case)
             for finding in self._cache.findings_of(file)
+            # Of a mask little is expected to be marked.
+            if file == case.image or finding.code != "W_SPARSE"
         ]
         # It lies in the preprocessing, not in the file, so it is not kept with the file.
         content = self._known(case)
         if case.mask and content is not None and self.fetch_mask(case, content) is None:
             found.append((case.mask.name, _LOST))
         return found
+
+    def extent_of(self, case: Case) -> Extent | None:
+        """What the volume of a case that was inspected was before preprocessing."""
+        return self._cache.extent_of(case.image)
 
     def to_hand_over(self, case: Case, content: str) -> Prepared | None:
         """What a loading process must give to the main one: nothing where both see the disk."""
@@ -129,7 +153,11 @@ class VolumeStore:
             mask = self._cache.load(content)
             volumes.append(mask and replace(mask, content=self._cache.content_of(case.mask) or ""))
         whole = [
-            replace(volume, findings=self._cache.findings_of(file))
+            replace(
+                volume,
+                findings=self._cache.findings_of(file),
+                extent=self._cache.extent_of(file),
+            )
             for volume, file in zip(volumes, _files(case), strict=True)
             if volume is not None
         ]
@@ -169,7 +197,8 @@ class VolumeStore:
             files["mask"] = str(case.mask)
         try:
             # With any number of threads but one, sums over voxels would have other last bits.
-            return single_threaded(partial(self._chains[masked], files))
+            with reading_by(self._rules):
+                return single_threaded(partial(self._chains[masked], files))
         except RuntimeError as error:
             # MONAI wraps what a transform raises and drops the file's name.
             cause = volume_error_in(error)
@@ -185,7 +214,8 @@ def _files(case: Case) -> list[Path]:
 def _volume(result: MetaTensor, kind: torch.dtype) -> CachedVolume:
     image = result.as_tensor().to(kind).contiguous()
     findings = tuple(Finding(*pair) for pair in json.loads(result.meta["findings"]))
-    return CachedVolume(image, spacing_of(result), str(result.meta["content"]), findings)
+    read = _EXTENT.validate_json(result.meta["extent"])
+    return CachedVolume(image, spacing_of(result), str(result.meta["content"]), findings, read)
 
 
 def _changed(case: Case, file: Path) -> DataError:
@@ -281,16 +311,3 @@ def _inspections(store: VolumeStore, cases: Sequence[Case], workers: int) -> Ite
             worker_init_fn=leave_signals_to_the_main_process,
         )
         yield from loaded
-
-
-def doubts(store: VolumeStore, cases: Sequence[Case]) -> dict[str, str]:
-    """What was doubtful in accepted volumes, in words by code, with the first files of each."""
-    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-    for case in cases:
-        for name, finding in store.findings_of(case):
-            found[finding.code].append((name, finding.text))
-    return {
-        code: f"{len(items)} {'mask' if code == _LOST.code else 'volume'}"
-        f"{'s' if len(items) > 1 else ''}, e.g. {items[0][0]}: {items[0][1]}"
-        for code, items in sorted(found.items())
-    }

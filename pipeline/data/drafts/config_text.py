@@ -7,13 +7,13 @@ from pathlib import Path
 
 import yaml
 
-from ...config import CvConfig, TrainConfig
+from ...config import CvConfig, ModelConfig, TrainConfig
 from ...errors import ConfigError
+from ...planning.choices import plain
+from ...planning.intensity import soft_tissue
+from ...planning.training import batch_for, folds_for, is_complete, shares, straddle
 from .draft import Draft
-from .geometry import Survey, propose_grid
-
-_FEW_CASES = 96
-_STEM = {False: (7, 4), True: (3, 1)}  # kernel and stride along an axis; along a coarse one
+from .geometry import Grid, Survey, propose_grid
 
 
 def config_text(draft: Draft, found: Survey, manifest: Path, out: Path) -> str:
@@ -70,11 +70,11 @@ def _quoted(text: str) -> str:
 
 
 def _preprocess_lines(draft: Draft, found: Survey) -> list[str]:
-    grid = propose_grid(found)
+    grid = propose_grid(found, ModelConfig().name)
     if grid is None:
         draft.warnings.append("no volume could be read, so spacing and size are the defaults")
         return []
-    reason = "the median voxel size"
+    reason = "the voxel size of most volumes"
     if grid.enlarged:
         reason += ", enlarged so that the size is manageable"
         draft.notes.append("  the voxels are enlarged: 96 x 96 x 96 of them at most are proposed")
@@ -86,41 +86,51 @@ def _preprocess_lines(draft: Draft, found: Survey) -> list[str]:
         f"  spacing: {spacing}  # mm: {reason}",
         f"  size: {size}  # the median field of view has its place in it",
     ]
-    if found.looks_like_ct:
-        draft.notes.append("  grey values start at -900 or below, as of CT: window -160 to 240 HU")
+    scale = soft_tissue(found.kinds)
+    if scale is not None:
+        draft.notes.append(f"  grey values: {scale.reason}")
+        lines += [f"  # {scale.reason}", f"  intensity: {plain(scale.setting)}"]
+    return [*lines, *_model_lines(draft, grid)]
+
+
+def _model_lines(draft: Draft, grid: Grid) -> list[str]:
+    stem = grid.strides.stem_setting(grid.network)
+    steps = grid.strides.steps_setting()
+    lines: list[str] = []
+    if stem["stride"] is not None:
+        stride = plain(stem["stride"])
+        draft.notes.append(f"  for cells near to cubes, the stem strides by {stride}")
         lines += [
-            "  # All volumes reach down to -900 or below, as CT in HU does: a soft-tissue window.",
-            "  intensity: {name: window, low: -160, high: 240}",
+            "  # So the cells of the first stage are near to cubes.",
+            f"  stem: {plain(stem)}",
         ]
-    if any(grid.coarse):
-        kernel = [_STEM[coarse][0] for coarse in grid.coarse]
-        stride = [_STEM[coarse][1] for coarse in grid.coarse]
-        draft.notes.append(f"  voxels are long along one axis: the stem strides by {stride}")
+    if steps is not None:
+        draft.notes.append(f"  later strides: {plain(steps)}, so that no stage is one voxel wide")
         lines += [
-            "model:",
-            "  # Voxels are over twice as long along one axis: the stem does not stride there.",
-            f"  stem: {{kernel: {kernel}, stride: {stride}}}",
+            "  # No axis is halved while its cells are the longest, or once it is two voxels wide.",
+            f"  strides: {plain(steps)}",
         ]
-    return lines
+    return ["model:", *lines] if lines else []
 
 
 def _training_lines(draft: Draft) -> list[str]:
     lines: list[str] = []
-    if len(draft.files) < _FEW_CASES:
-        batch = max(2, len(draft.files) // 6)
-        lines += ["train:", f"  batch_size: {min(batch, TrainConfig().batch_size)}  # few volumes"]
-    holders = draft.holders()
+    holders, cv = draft.holders(), CvConfig()
+    folds = folds_for(holders, cv.folds)
+    cases = shares(len(set(draft.patients)), len(draft.files), max(folds, 2), cv.validation).cases
+    batch = batch_for(cases, TrainConfig().batch_size)
+    if batch < TrainConfig().batch_size:
+        lines += ["train:", f"  batch_size: {batch}  # few volumes"]
     rarest = min(holders, key=lambda label: holders[label], default=None)
-    folds = min(CvConfig().folds, holders[rarest]) if rarest is not None else CvConfig().folds
     lines.append("cv:")
-    if draft.splits is not None and _official_works(draft):
+    if draft.splits is not None and _official_works(draft, draft.splits):
         lines.append("  scheme: official  # the column split, from the folders train, val, test")
     if folds < 2:
         draft.warnings.append(
             f"the class {rarest} has one patient only: it cannot be learned and tested"
         )
-        folds = CvConfig().folds
-    elif folds < CvConfig().folds:
+        folds = cv.folds
+    elif folds < cv.folds:
         draft.warnings.append(
             f"the class {rarest} has {folds} patients only: {folds} folds are proposed"
         )
@@ -128,23 +138,15 @@ def _training_lines(draft: Draft) -> list[str]:
     return lines
 
 
-def _official_works(draft: Draft) -> bool:
+def _official_works(draft: Draft, splits: tuple[str, ...]) -> bool:
     """No patient is in two parts, and every class is in train and test."""
-    assert draft.splits is not None
-    parts = {*zip(draft.patients, draft.splits, strict=True)}
-    if len(parts) > len(set(draft.patients)):
+    if straddle(draft.patients, splits):
         draft.warnings.append(
             "patients have volumes in more than one of train, val, test, which leaks; "
             "cross-validation by patient is proposed in place of these folders"
         )
         return False
-    if draft.labels is None:
-        return True
-    return all(
-        {label for label, part in zip(draft.labels, draft.splits, strict=True) if part == name}
-        == set(draft.labels)
-        for name in ("train", "test")
-    )
+    return draft.labels is None or is_complete(splits, draft.labels)
 
 
 def _relative(path: Path, out: Path) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..formats.dicom_folder import real_path
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 _NUMBER = re.compile(r"-(?:0|[1-9]\d*)(?:\.\d+)?")
 _EXAMPLES = 3
@@ -52,7 +54,7 @@ class Draft:
     def leaves_root(self) -> bool:
         """Whether a volume, with links followed, lies outside the root."""
         root = os.path.realpath(self.root)
-        return any(not Path(os.path.realpath(path)).is_relative_to(root) for path in self.files)
+        return any(not real_path(path).is_relative_to(root) for path in self.files)
 
     def holders(self) -> dict[str, int]:
         """Class -> number of patients who have it; empty where no label is known."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import DataError
+from ..formats.dicom_folder import holds_dicom
 from ..manifest_columns import find_columns, read_table
-from ..volume_files import VOLUME_SUFFIXES, find_volumes, stem_of
+from ..volume_files import VOLUME_SUFFIXES, find_series, find_volumes, stem_of
 from .draft import Draft, cell, relative, safe, unique_ids
 from .labels import Layout, guess_layout, spelled, words_like_labels
 from .name_tokens import Parts, is_mask
@@ -18,8 +19,8 @@ from .participants import Participants, find_participants
 from .patients import Patients, guess_patients
 
 _EXAMPLES = 3
+_SERIES = "DICOM folders"
 _TABLE_BYTES = 10_000_000  # a larger table near by is not looked into
-_LOOKED_AT = 200  # files that are opened to see whether they are DICOM
 
 
 def draft_folder(folder: Path, out: Path) -> Draft:
@@ -33,11 +34,16 @@ def draft_folder(folder: Path, out: Path) -> Draft:
         DataError: There is no volume.
     """
     here = folder.resolve()
-    every = find_volumes(here)
+    files, series = find_volumes(here), find_series(here)
     warnings: list[str] = []
-    found = _usable(every, here, warnings)
+    found = _usable([*files, *series], here, warnings)
     if not found:
         raise _nothing(folder, here, warnings)
+    if files and series:
+        warnings.append(
+            f"{len(files)} volumes are files, {len(series)} are DICOM folders: if the files were "
+            "converted from these folders, keep one of both"
+        )
     paths = _without_masks(found, warnings)
     parts = [_parts(path) for path in paths]
     layout = guess_layout(parts)
@@ -70,12 +76,13 @@ def _parts(path: Path) -> Parts:
 
 def _formats(paths: Sequence[Path]) -> Counter[str]:
     return Counter(
-        next(end for end in VOLUME_SUFFIXES if path.name.lower().endswith(end)) for path in paths
+        next((end for end in VOLUME_SUFFIXES if path.name.lower().endswith(end)), _SERIES)
+        for path in paths
     )
 
 
 def _usable(files: Sequence[Path], folder: Path, warnings: list[str]) -> list[Path]:
-    """The files that a manifest can name, relative to the folder; each once."""
+    """The files and DICOM folders that a manifest can name, relative to the folder; each once."""
     refused: list[str] = []
     first: dict[str, Path] = {}
     for file in files:
@@ -85,11 +92,16 @@ def _usable(files: Sequence[Path], folder: Path, warnings: list[str]) -> list[Pa
             refused.append(f"{shown!a} (E_NAME: control or undecodable characters; rename it)")
             continue
         try:
-            regular = stat.S_ISREG(file.stat().st_mode)
+            mode = file.stat().st_mode
         except OSError as error:
             refused.append(f"{shown} (E_MISSING: {error.strerror})")
             continue
-        if not regular:
+        if path == Path():
+            refused.append(
+                ". (E_NAME: DICOM files of the folder itself; give them one of their own)"
+            )
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             refused.append(f"{shown} (E_IRREGULAR: not a regular file)")
             continue
         other = first.setdefault(os.path.realpath(file), path)
@@ -208,20 +220,18 @@ def _nothing(folder: Path, here: Path, left_out: Sequence[str]) -> DataError:
     files = _all_files(here)
     endings = Counter(path.suffix.lower() or "no ending" for path in files)
     listed = ", ".join(f"{count} with {name}" for name, count in endings.most_common(6))
-    dicom = sum(_is_dicom(path) for path in files[:_LOOKED_AT])
-    if dicom:
+    if holds_dicom(here):
         return DataError(
-            "E_DICOM: the folder holds DICOM files and no volumes",
+            f"E_FEW: {folder.name} is one DICOM folder, one volume at most",
             where=str(folder),
-            why=f"folders of DICOM files are not searched for series yet; found: {listed}",
-            remedy="convert them first, e.g. dcm2niix -z y -o volumes FOLDER",
+            why="its own files are DICOM images, and it holds no other volume",
+            remedy="put each series into a folder of its own, and name the folder that holds these",
         )
+    looked_for = f"looked for DICOM images and {' '.join(VOLUME_SUFFIXES)}"
     return DataError(
         "E_EMPTY: the folder holds no volumes",
         where=str(folder),
-        why="; ".join(
-            (f"looked for {' '.join(VOLUME_SUFFIXES)}; found: {listed or 'no files'}", *left_out)
-        ),
+        why="; ".join((f"{looked_for}; found: {listed or 'no files'}", *left_out)),
         remedy="name the folder that holds the volumes, or a CSV that lists them",
     )
 
@@ -232,13 +242,3 @@ def _all_files(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
     return found
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False  # a pipe would block
-        with path.open("rb") as handle:
-            return handle.read(132)[128:] == b"DICM"
-    except OSError:
-        return False

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import DataError
+from ..formats.dicom_folder import split_series
 from ..manifest_columns import ALIASES, Table, find_columns, nearest_name, read_table
 from ..volume_files import stem_of
 from .draft import Draft, cell, relative, safe
@@ -108,8 +109,9 @@ def _missing(path: Path, images: Sequence[str], files: Sequence[Path]) -> list[s
 
 
 def _exists(path: Path) -> bool:
+    folder, series = split_series(path)
     try:
-        return path.exists()
+        return folder.exists() if series is None else folder.is_dir()
     except OSError:  # a name too long, a folder that may not be read
         return False
 

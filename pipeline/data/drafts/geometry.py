@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...planning.fingerprint import Kind, Triple, Voxels, is_ct, times
+from ...planning.grid import manageable, rounded_size, spacing_for, voxels_in
+from ...planning.strides import Shape, Strides, shape_of, strides_for
 from ..formats.dispatch import companions, read_volume
 from ..volume import VolumeError
 
 _SAMPLED = 50
 _SAMPLED_BYTES = 1 << 29  # of files: about half a minute where they are compressed
 _FEWEST = 5
-_MOST_VOXELS = 96**3
-_STEP = 8  # the network halves its grid; sizes are multiples of this
-_ANISOTROPIC = 2.0
-_AIR = -900.0  # grey value that only CT in HU has as its lowest
-
-Triple = tuple[float, float, float]
 
 
 @dataclass(slots=True)
@@ -31,21 +26,16 @@ class Survey:
     Attributes:
         spacings: Voxel sizes in mm.
         shapes: Numbers of voxels.
-        minima: Lowest grey values.
+        kinds: The scales of their grey values.
         refused: File and reason of those that could not be read.
         doubtful: File and finding of those that were read with a doubt.
     """
 
     spacings: list[Triple] = field(default_factory=list)
-    shapes: list[tuple[int, int, int]] = field(default_factory=list)
-    minima: list[float] = field(default_factory=list)
+    shapes: list[Voxels] = field(default_factory=list)
+    kinds: list[Kind] = field(default_factory=list)
     refused: list[tuple[Path, str]] = field(default_factory=list)
     doubtful: list[tuple[Path, str]] = field(default_factory=list)
-
-    @property
-    def looks_like_ct(self) -> bool:
-        """Whether the lowest value of every volume is that of air in HU."""
-        return bool(self.minima) and max(self.minima) <= _AIR
 
     def lines(self) -> list[str]:
         """Ranges and medians, to print."""
@@ -57,19 +47,21 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A grid for all volumes.
+    """A grid for all volumes, and how a network strides over it.
 
     Attributes:
         spacing: Voxel size in mm (x, y, z).
         size: Voxels (x, y, z).
-        coarse: The axes whose voxels are more than twice as long as the shortest.
-        enlarged: The spacing was raised above the median, so that the size stays manageable.
+        enlarged: The spacing was raised above that of the volumes, so that the size is manageable.
+        network: The build of the network.
+        strides: How it strides.
     """
 
     spacing: Triple
-    size: tuple[int, int, int]
-    coarse: tuple[bool, bool, bool]
+    size: Voxels
     enlarged: bool
+    network: Shape
+    strides: Strides
 
 
 def sample(files: Sequence[Path]) -> list[Path]:
@@ -89,7 +81,9 @@ def _spread(files: Sequence[Path], count: int) -> list[Path]:
 
 def _bytes(path: Path) -> int:
     try:
-        return sum(file.stat().st_size for file in (path, *companions(path)))
+        # A DICOM folder is no more than its files, and one series of it is no path of its own.
+        files = [file for file in (path, *companions(path)) if file.is_file()]
+        return sum(file.stat().st_size for file in files)
     except OSError:
         return 0
 
@@ -107,51 +101,38 @@ def survey(files: Sequence[Path], advance: Callable[[], None]) -> Survey:
             x, y, z = volume.voxels.shape
             found.spacings.append(volume.spacing)
             found.shapes.append((x, y, z))
-            found.minima.append(float(volume.voxels.min()))
+            whole = bool((volume.voxels == np.rint(volume.voxels)).all())
+            found.kinds.append("ct" if is_ct(float(volume.voxels.min()), whole=whole) else "other")
         advance()
     return found
 
 
-def propose_grid(found: Survey) -> Grid | None:
-    """The median voxel size, and the size in which the median field of view has its place.
+def propose_grid(found: Survey, network: str) -> Grid | None:
+    """The voxel size of most volumes, and the size in which the median field of view has its place.
 
-    None where no volume could be read.
+    The fields of view are those before any crop, so that the median has room enough.
+
+    Args:
+        found: The volumes.
+        network: The name of a PoolFormer.
+
+    Returns:
+        None where no volume could be read.
     """
     if not found.spacings:
         return None
     spacings = np.array(found.spacings)
     field_of_view = np.median(spacings * np.array(found.shapes), axis=0)
-    median = np.array([_rounded(float(value)) for value in np.median(spacings, axis=0)])
-    spacing, size = median, _size(field_of_view, median)
-    factor = 1.0
-    while math.prod(size) > _MOST_VOXELS:
-        factor *= 1.02
-        spacing = np.array([_rounded(float(value) * factor) for value in median])
-        size = _size(field_of_view, spacing)
-    x, y, z = (float(value) for value in spacing)
-    coarse = [bool(value > _ANISOTROPIC * spacing.min()) for value in spacing]
-    return Grid((x, y, z), size, (coarse[0], coarse[1], coarse[2]), factor > 1.0)
-
-
-def _size(field_of_view: NDArray[np.float64], spacing: NDArray[np.float64]) -> tuple[int, int, int]:
-    # A field of view of 48.2 voxels, by rounding of the spacing, has its place in 48.
-    steps = np.ceil(field_of_view / spacing / _STEP - 0.05).clip(1)
-    x, y, z = (int(step) * _STEP for step in steps)
-    return x, y, z
-
-
-def _rounded(value: float) -> float:
-    """To two significant digits."""
-    return float(f"{value:.2g}")
+    spacing = manageable(spacing_for(spacings), field_of_view)
+    voxels, shape = voxels_in(field_of_view, spacing.mm), shape_of(network)
+    strides = strides_for(spacing.mm, voxels, shape)
+    size = rounded_size(voxels, strides.reductions[-1])
+    return Grid(spacing.mm, size, spacing.enlarged, shape, strides)
 
 
 def _summary(rows: Sequence[Sequence[float]]) -> str:
     table = np.array(rows, dtype=np.float64)
     low, middle, high = table.min(axis=0), np.median(table, axis=0), table.max(axis=0)
     if (low == high).all():
-        return f"{_triple(middle)} in all"
-    return f"{_triple(low)} to {_triple(high)}, median {_triple(middle)}"
-
-
-def _triple(values: NDArray[np.float64]) -> str:
-    return " x ".join(f"{float(value):.4g}" for value in values)
+        return f"{times(middle)} in all"
+    return f"{times(low)} to {times(high)}, median {times(middle)}"

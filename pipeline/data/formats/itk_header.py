@@ -11,9 +11,13 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+
+from .assumed import axes_of
 from .metaimage import MATRIX, ORIGIN, SPACING, metaimage_fields
 from .nrrd import nrrd_fields
-from .nrrd_axes import VECTOR, vector
+from .nrrd_axes import SPACE_NAMES, VECTOR, space_of, spatial_axes, vector
+from .rules import rules_in_force
 from .stored import system_errors
 from .text_header import HeaderFields
 
@@ -38,6 +42,11 @@ def metaimage_for_itk(path: Path) -> bytes:
         elif name in (*MATRIX, *ORIGIN, *SPACING):
             numbers = count * count if name in MATRIX else count
             lines.append(_line(fields, f"{name} = ", fields.finite(name, text, numbers)))
+    letters = rules_in_force().orientation
+    if letters is not None and fields.first_of(MATRIX) is None:
+        matrix = np.eye(count)
+        matrix[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ axes_of(letters)
+        lines.append(_line(fields, "TransformMatrix = ", matrix.T.ravel().tolist()))
     # The voxels' type and place change nothing of what is asked here.
     lines += ["ElementType = MET_UCHAR", "ElementDataFile = LOCAL", ""]
     return "\n".join(lines).encode("ascii")
@@ -51,9 +60,37 @@ def nrrd_for_itk(path: Path) -> bytes:
     """
     with system_errors(path, path), path.open("rb") as handle:
         fields = nrrd_fields(path, handle)
-    stated = [(name, *_NRRD[name]) for name in fields if name in _NRRD]
+    first, last = _assumed_space(path, fields)
+    # What is assumed takes the place of what says less.
+    left_out = ({"spacedimension"} if first else set()) | ({"spacings"} if last else set())
+    stated = [(name, *_NRRD[name]) for name in fields if name in _NRRD and name not in left_out]
     lines = [_line(fields, f"{title}: ", items(fields, name)) for name, title, items in stated]
-    return "\n".join(["NRRD0005", "type: uchar", *lines, "encoding: raw", "", ""]).encode("ascii")
+    header = ["NRRD0005", "type: uchar", *first, *lines, *last, "encoding: raw", "", ""]
+    return "\n".join(header).encode("ascii")
+
+
+def _assumed_space(path: Path, fields: HeaderFields) -> tuple[list[str], list[str]]:
+    """The lines of the space and of the directions where the header lacks them.
+
+    The space must stand before all that depends on it, the directions behind the dimension.
+    """
+    directed = "spacedirections" in fields
+    space, assumed = space_of(fields, stated=directed)
+    if not assumed:
+        return [], []
+    # A file of ITK with a fourth axis has vectors of four numbers, and names no space.
+    time = "-time" if fields.get("spacedimension") == "4" else ""
+    first = [] if "space" in fields else [f"space: {SPACE_NAMES[space]}{time}"]
+    if directed:
+        return first, []
+    axes = spatial_axes(path, fields)
+    spacings = _reals(fields, "spacings")
+    vectors = ["none"] * len(spacings)
+    for place, axis in enumerate(axes.chosen):
+        numbers = [0.0, 0.0, 0.0]
+        numbers[place] = spacings[axis]
+        vectors[axis] = f"({','.join(map(str, numbers))})"
+    return first, [_line(fields, "space directions: ", vectors)]
 
 
 def _line(fields: HeaderFields, start: str, items: Iterable[object]) -> str:

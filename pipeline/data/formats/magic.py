@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
+
+from ..volume import Finding
 
 Kind = Literal["nifti", "nrrd", "metaimage", "mgh"]
 
@@ -15,6 +19,7 @@ _META_FIRST = frozenset(
 )
 _META_LINE = re.compile(rb"\s*([A-Za-z]+)[ \t]*[=:]")
 _META_SURE = re.compile(rb"objecttype|ndims|dimsize")
+_OTHERS = (".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgh")
 _LOOKS_LIKE = (
     (b"<!doctype html", "it looks like an HTML page (a login page?)"),
     (b"<html", "it looks like an HTML page (a login page?)"),
@@ -41,6 +46,30 @@ def kind_of(head: bytes) -> Kind | None:
     if head.startswith(b"\0\0\0\1") and head[28:30] in (b"\0\0", b"\0\1", b"\0", b""):
         return "mgh"
     return None
+
+
+def misnamed(path: Path, kind: str, endings: Sequence[str], packed: bool) -> tuple[Finding, ...]:
+    """What is doubtful about a file's name, which never decides how it is read.
+
+    Args:
+        path: The file.
+        kind: Its format, by its content.
+        endings: Of names of that format, without `.gz`.
+        packed: Whether it is a gzip file.
+    """
+    name = re.sub(r"\.mgz$", ".mgh.gz", path.name.lower())
+    plain = name.removesuffix(".gz")
+    if not plain.endswith((*endings, *_OTHERS)):
+        return ()  # a name of the user's own promises nothing
+    if not plain.endswith(tuple(endings)):
+        text = f"it is a {kind} file under another format's name; read by its content"
+    elif packed and not name.endswith(".gz"):
+        text = "it is compressed, which its name does not say; read by its content"
+    elif name.endswith(".gz") and not packed:
+        text = "it is not compressed, as its name says; read by its content"
+    else:
+        return ()
+    return (Finding("W_NAME", text),)
 
 
 def looks_like(head: bytes, otherwise: str) -> str:

@@ -1,11 +1,12 @@
 """A MetaImage file, whole (`.mha`) or with detached voxels (`.mhd`), becomes a checked volume.
 
 Source: MetaIO documentation of ITK, itk.org/Wiki/ITK/MetaIO/Documentation. Where that leaves a
-choice, as for headers without a TransformMatrix, the axes are those that SimpleITK gives.
+choice, the axes are those that SimpleITK gives.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..volume import Finding, Reason, Volume
+from .assumed import assumed_axes
 from .canonical import (
     Layout,
     checked_affine,
     checked_spacing,
+    frame_finding,
+    one_frame,
     several_channels,
     three_axes,
     volume_of,
 )
+from .magic import misnamed
 from .stored import Place, regular_size, system_errors
 from .text_header import HeaderFields, data_file, header_lines
 
@@ -62,11 +67,13 @@ def read_metaimage(path: Path, *, budget: int = 4 << 30) -> Volume:
         with path.open("rb") as handle:
             fields = metaimage_fields(path, handle)
             start = handle.tell()
-    shape = _shape(path, fields)
+    shape, frame, frames = _shape(path, fields)
     dtype = _dtype(fields)
     affine, findings = _affine(path, fields)
-    findings += _scaling(fields)
+    findings += _scaling(fields) + frame_finding(frame, frames)
+    findings += misnamed(path, "MetaImage", (".mha", ".mhd"), packed=False)
     place = _place(path, fields, start)
+    place = place.of_frame(frame, frames, math.prod(shape) * dtype.itemsize)
     return volume_of(path, Layout(place, shape, dtype, affine, findings=findings), budget)
 
 
@@ -101,7 +108,8 @@ def metaimage_fields(path: Path, handle: BinaryIO) -> HeaderFields:
     raise fields.refusal("the file ends within its header", Reason.E_TRUNCATED)
 
 
-def _shape(path: Path, fields: HeaderFields) -> tuple[int, int, int]:
+def _shape(path: Path, fields: HeaderFields) -> tuple[tuple[int, int, int], int, int]:
+    """The sizes of the volume, which frame it is, and of how many."""
     if fields.get("ObjectType", "Image").lower() != "image":
         raise fields.refusal(f"it holds an object of type {fields['ObjectType'][:40]!r}")
     sizes = fields.integers("DimSize")
@@ -117,7 +125,8 @@ def _shape(path: Path, fields: HeaderFields) -> tuple[int, int, int]:
         raise several_channels(path, channels[0])
     if channels != [1]:
         raise fields.refusal(f"its ElementNumberOfChannels is {text[:40]!r}")
-    return three_axes(path, sizes)
+    kept, frame, frames = one_frame(path, sizes)
+    return three_axes(path, kept), frame, frames
 
 
 def _dtype(fields: HeaderFields) -> np.dtype[np.generic]:
@@ -146,16 +155,15 @@ def _affine(path: Path, fields: HeaderFields) -> tuple[NDArray[np.float64], tupl
     name, text = fields.first_of(SPACING[:1]) or fields.first_of(SPACING[1:]) or (SPACING[0], "")
     spacing = checked_spacing(path, fields.parse_reals(name, text), name)
     findings: tuple[Finding, ...] = ()
-    matrix = np.eye(count)
     if stated := fields.first_of(MATRIX):
         # Row after row, each the direction of one axis.
-        matrix = np.array(fields.finite(*stated, count * count)).reshape(count, count)
+        matrix = np.array(fields.finite(*stated, count * count)).reshape(count, count)[:3, :3].T
     else:
-        text = "the header states no orientation; left, posterior, superior is assumed, as ITK does"
-        findings = (Finding("W_ORIENTATION", text),)
+        axes, findings = assumed_axes(path, "it has no TransformMatrix; ITK assumes LPS")
+        matrix = _LPS[:3, None] * axes
     affine = np.eye(4)
     with np.errstate(over="ignore"):  # what overflows is refused below
-        affine[:3, :3] = matrix[:3, :3].T * spacing
+        affine[:3, :3] = matrix * spacing
     if stated := fields.first_of(ORIGIN):
         affine[:3, 3] = fields.finite(*stated, count)[:3]
     return checked_affine(path, _LPS[:, None] * affine), findings

@@ -5,6 +5,7 @@ Source: FreeSurfer's MGH format, surfer.nmr.mgh.harvard.edu/fswiki/FsTutorial/Mg
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,22 @@ from nibabel.freesurfer import mghformat
 from numpy.typing import NDArray
 
 from ..volume import Finding, Reason, Volume, VolumeError
-from .canonical import Layout, checked_affine, checked_spacing, three_axes, volume_of
+from .assumed import assumed_axes
+from .canonical import (
+    Layout,
+    checked_affine,
+    checked_spacing,
+    frame_finding,
+    one_frame,
+    three_axes,
+    volume_of,
+)
+from .magic import misnamed
 from .stored import Place, decoded_head, regular_size, system_errors
 
 _mgh: Any = mghformat  # has no types
 _FIELDS_BYTES = 90  # what is used of the header
 _DATA_START = 284
-#: FreeSurfer's axes (left, inferior, anterior) for a header that states none; nibabel takes others.
-_UNSTATED = np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 
 
 def read_mgh(path: Path, *, budget: int = 4 << 30) -> Volume:
@@ -44,9 +53,13 @@ def read_mgh(path: Path, *, budget: int = 4 << 30) -> Volume:
         raise VolumeError(Reason.E_FORMAT, path, f"its version is {header['version']}, not 1")
     # The scanner's parameters and other tags follow the voxels.
     place = Place(path, packing="gzip" if packed else "raw", skip=_DATA_START, tail=True)
-    shape = three_axes(path, [int(size) for size in header["dims"]])
+    sizes, frame, frames = one_frame(path, [int(size) for size in header["dims"]])
+    shape = three_axes(path, sizes)
     affine, findings = _affine(path, header, shape)
-    layout = Layout(place, shape, _dtype(path, header), affine, findings=findings)
+    dtype = _dtype(path, header)
+    place = place.of_frame(frame, frames, math.prod(shape) * dtype.itemsize)
+    findings += frame_finding(frame, frames) + misnamed(path, "MGH", (".mgh",), packed)
+    layout = Layout(place, shape, dtype, affine, findings=findings)
     return volume_of(path, layout, budget)
 
 
@@ -63,7 +76,7 @@ def _affine(
     path: Path, header: np.void, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.float64], tuple[Finding, ...]]:
     """Index to RAS mm; the header states the place of the volume's centre."""
-    matrix, centre = _UNSTATED, np.zeros(3)
+    centre = np.zeros(3)
     findings: tuple[Finding, ...] = ()
     if int(header["goodRASFlag"]) > 0:
         spacing = checked_spacing(path, header["delta"].tolist(), "delta")
@@ -71,8 +84,8 @@ def _affine(
         matrix = header["Mdc"].astype(np.float64).T * spacing
         centre = header["Pxyz_c"].astype(np.float64)
     else:
-        text = "the header states no orientation and no voxel size; left, inferior, anterior and "
-        findings = (Finding("W_ORIENTATION", text + "1 mm are assumed, as FreeSurfer does"),)
+        # Nor does it state a voxel size then; FreeSurfer assumes 1 mm.
+        matrix, findings = assumed_axes(path, "its goodRASFlag is not set; FreeSurfer assumes LIA")
     affine = np.eye(4)
     with np.errstate(all="ignore"):  # what overflows is refused below
         affine[:3, :3] = matrix

@@ -8,6 +8,7 @@ to their very end with checksum and length, values, geometry.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,25 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
 from ..volume import Finding, Reason, Volume, VolumeError
-from .canonical import Layout, several_channels, three_axes, volume_of
-from .magic import looks_like
+from .canonical import (
+    Layout,
+    frame_finding,
+    one_frame,
+    several_channels,
+    three_axes,
+    volume_of,
+)
+from .inflater import GZIP_MAGIC
+from .magic import looks_like, misnamed
 from .nifti_axes import nifti_affine
 from .pair import expected_half, half_of, other_half
-from .stored import GZIP_MAGIC, Place, decoded_head, missing, regular_size, system_errors
+from .stored import Place, decoded_head, missing, regular_size, system_errors
 
 _nib: Any = nib  # the functions of nibabel have no types
 _HEADER_BYTES = 540  # the longer of the two header versions
 _SINGLE = (b"n+1\0", b"n+2\0\r\n\x1a\n")
 _PAIR = (b"ni1\0", b"ni2\0\r\n\x1a\n")
+_ENDINGS = (".nii", ".hdr", ".img")
 _COLOURS = {128: 3, 2304: 4}  # RGB24 and RGBA32
 
 
@@ -46,7 +56,8 @@ def read_nifti(path: Path, *, budget: int = 4 << 30) -> Volume:
         with file.open("rb") as handle:
             head, packed = decoded_head(path, handle, _HEADER_BYTES)
     header, paired = _header(path, head)
-    _shape(path, header)  # before the offset: a damaged header is told by its sizes first
+    _dims(path, header)  # before the offset: a damaged header is told by its sizes first
+    doubts = misnamed(file, "NIfTI", _ENDINGS, packed)
     if paired:
         place = _place_in_pair(path, file, header)
     else:
@@ -54,7 +65,8 @@ def read_nifti(path: Path, *, budget: int = 4 << 30) -> Volume:
             reason = f"{file.name} holds voxels of its own, so it is not the header of this file"
             raise VolumeError(Reason.E_PAIR, path, reason)
         place = Place(file, packing="gzip" if packed else "raw", skip=_offset(path, header))
-    return volume_of(path, _layout(path, header, place), budget)
+    layout = _layout(path, header, place)
+    return volume_of(path, replace(layout, findings=doubts + layout.findings), budget)
 
 
 def is_pair_header(head: bytes) -> bool:
@@ -81,7 +93,8 @@ def _place_in_pair(path: Path, file: Path, header: Nifti1Header) -> Place:
         with voxels.open("rb") as handle:
             packed = handle.read(2) == GZIP_MAGIC
     # Plain voxels have no magic of their own and may begin like gzip; then their number tells.
-    plain = offset + math.prod(_shape(path, header)) * _dtype(path, header).itemsize
+    shape, _, frames = _dims(path, header)
+    plain = offset + math.prod(shape) * frames * _dtype(path, header).itemsize
     packed = packed and (size != plain or voxels.name.lower().endswith(".gz"))
     return Place(voxels, packing="gzip" if packed else "raw", skip=offset)
 
@@ -99,11 +112,13 @@ def _offset(path: Path, header: Nifti1Header) -> int:
 
 
 def _layout(path: Path, header: Nifti1Header, place: Place) -> Layout:
-    shape = _shape(path, header)
+    shape, frame, frames = _dims(path, header)
     dtype = _dtype(path, header)
     slope, inter, findings = _scaling(path, header)
     affine, doubts = nifti_affine(path, header, shape)
-    return Layout(place, shape, dtype, affine, slope, inter, findings + doubts)
+    findings += doubts + frame_finding(frame, frames)
+    place = place.of_frame(frame, frames, math.prod(shape) * dtype.itemsize)
+    return Layout(place, shape, dtype, affine, slope, inter, findings)
 
 
 def _header(path: Path, head: bytes) -> tuple[Nifti1Header, bool]:
@@ -125,7 +140,8 @@ def _header(path: Path, head: bytes) -> tuple[Nifti1Header, bool]:
     return header, magic in _PAIR
 
 
-def _shape(path: Path, header: Nifti1Header) -> tuple[int, int, int]:
+def _dims(path: Path, header: Nifti1Header) -> tuple[tuple[int, int, int], int, int]:
+    """The sizes of the volume, which frame it is, and of how many."""
     count, *dims = (int(size) for size in header["dim"])
     sizes = dims[: max(count, 0)]
     if not 1 <= count <= 7 or min(sizes) <= 0:
@@ -133,7 +149,8 @@ def _shape(path: Path, header: Nifti1Header) -> tuple[int, int, int]:
     if len(sizes) >= 5 and sizes[3] == 1 < sizes[4] and set(sizes[5:]) <= {1}:
         # The standard keeps dimension 4 for time and 5 for the values of one voxel.
         raise several_channels(path, sizes[4])
-    return three_axes(path, sizes)
+    kept, frame, frames = one_frame(path, sizes)
+    return three_axes(path, kept), frame, frames
 
 
 def _dtype(path: Path, header: Nifti1Header) -> np.dtype[np.generic]:

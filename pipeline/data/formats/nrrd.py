@@ -13,8 +13,10 @@ import numpy as np
 
 from ..volume import Reason, Volume, VolumeError
 from .canonical import Layout, volume_of
+from .inflater import Packing
+from .magic import misnamed
 from .nrrd_axes import affine_of, spatial_axes
-from .stored import Packing, Place, regular_size, system_errors
+from .stored import Place, regular_size, system_errors
 from .text_header import HeaderFields, data_file, header_lines
 
 _MAGIC = re.compile(r"NRRD000[1-5]")
@@ -60,6 +62,7 @@ def read_nrrd(path: Path, *, budget: int = 4 << 30) -> Volume:
             start = handle.tell()
     axes = spatial_axes(path, fields)
     affine, findings = affine_of(path, fields, axes)
+    findings += misnamed(path, "NRRD", (".nrrd", ".nhdr"), packed=False)
     dtype = _dtype(fields)
     place = _place(path, fields, start)
     return volume_of(path, Layout(place, axes.shape, dtype, affine, findings=findings), budget)

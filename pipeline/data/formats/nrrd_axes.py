@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..volume import Finding, Reason, VolumeError
+from .assumed import assumed
 from .canonical import checked_affine, checked_spacing, several_channels, three_axes
+from .rules import rules_in_force
 from .text_header import HeaderFields
 
 #: Signs that turn the first two axes of a space of the patient into those of RAS.
@@ -24,6 +26,12 @@ _SPACES = {
     **dict.fromkeys(
         ("leftposteriorsuperior", "lps", "leftposteriorsuperiortime", "lpst"), (-1, -1)
     ),
+}
+#: The spaces that a user may name, as a header does.
+SPACE_NAMES = {
+    "ras": "right-anterior-superior",
+    "las": "left-anterior-superior",
+    "lps": "left-posterior-superior",
 }
 VECTOR = re.compile(r"none|\(([^()]*)\)")
 _MOST_AXES = 16  # of teem, which reads NRRD for ITK
@@ -108,27 +116,45 @@ def affine_of(
             no volume.
     """
     _check_units(fields)
-    space = re.sub(r"[-_ ]", "", fields.get("space", "").lower())
-    if space and space not in _SPACES:
-        reason = f"its space is {fields['space'][:40]!r}, which does not say which side is left"
-        raise VolumeError(Reason.E_AFFINE, path, reason)
     affine = np.eye(4)
-    findings: tuple[Finding, ...] = ()
     if axes.directions is not None:
         affine[:3, :3] = np.array([_in_mm(fields, axes.directions[k]) for k in axes.chosen]).T
     else:
         spacings = fields.parse_reals("spacings", fields.get("spacings", ""))
         chosen = [spacings[axis] for axis in axes.chosen if axis < len(spacings)]
         affine[:3, :3] = np.diag(checked_spacing(path, chosen, "spacings"))
-    if not space:
-        text = "the header names no space; left, posterior, superior is assumed, as ITK does"
-        findings = (Finding("W_ORIENTATION", text),)
-    elif axes.directions is None:
-        text = f"the header states no space directions; axes along {fields['space']} are assumed"
-        findings = (Finding("W_ORIENTATION", text),)
     affine[:3, 3] = _in_mm(fields, _origin(fields))
-    signs = np.array([*_SPACES.get(space, _SPACES["lps"]), 1, 1])
+    space, findings = space_of(fields, stated=axes.directions is not None)
+    signs = np.array([*_SPACES[space], 1, 1])
     return checked_affine(path, signs[:, None] * affine), findings
+
+
+def space_of(fields: HeaderFields, stated: bool) -> tuple[str, tuple[Finding, ...]]:
+    """The space of the patient that the vectors of a header are in, a key of `_SPACES`.
+
+    Args:
+        fields: The header.
+        stated: Whether it has space directions; without them its axes lie along the space's.
+
+    Raises:
+        VolumeError: The space does not say which side is left; or there is none, or no direction,
+            and the rules in force name no space to assume.
+    """
+    space = re.sub(r"[-_ ]", "", fields.get("space", "").lower())
+    if space and space not in _SPACES:
+        reason = f"its space is {fields['space'][:40]!r}, which does not say which side is left"
+        raise fields.refusal(reason, Reason.E_AFFINE)
+    if space and stated:
+        return space, ()
+    letters = (rules_in_force().orientation or "").lower()
+    same = not space or _SPACES[space] == _SPACES.get(letters)
+    if letters not in _SPACES or not same:
+        lacks = "space directions" if space else "space; ITK assumes LPS"
+        reason = f"it states no {lacks}; a NRRD file takes RAS, LAS or LPS here"
+        if space:
+            reason += f", as its space is {fields['space'][:40]!r}"
+        raise fields.refusal(reason, Reason.E_ORIENT_MISSING)
+    return letters, (assumed(letters.upper()),)
 
 
 def _origin(fields: HeaderFields) -> tuple[float, ...] | None:

@@ -6,26 +6,24 @@ here every stream is read to its end, so that its own checksum and length decide
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import stat
-import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..volume import Reason, VolumeError
+from .inflater import GZIP_MAGIC, Inflater, Packing
 
-GZIP_MAGIC = b"\x1f\x8b"
-Packing = Literal["raw", "gzip", "zlib"]
-_WINDOW_BITS = {"gzip": 31, "zlib": 47}  # as zlib's manual says; 47 takes gzip too, as ITK does
-_CHUNK = 1 << 18
+_CHECKED_BYTES = 1 << 24  # a tenth of a second
 _MAX_INFLATION = 1032  # deflate cannot grow data by more
 
 
@@ -39,6 +37,7 @@ class Place:
         packing: How the data are compressed.
         skip: Decoded bytes before the first voxel, or -1: the voxels end where the file ends.
         tail: Whether other data may follow the voxels by the format's own rules.
+        more: Bytes of further frames that must follow the voxels.
     """
 
     file: Path
@@ -46,6 +45,16 @@ class Place:
     packing: Packing = "raw"
     skip: int = 0
     tail: bool = False
+    more: int = 0
+
+    def of_frame(self, frame: int, frames: int, size: int) -> Place:
+        """Where one frame of a series lies, of `size` bytes; all frames must be there.
+
+        `self` is the place of the whole series; one that ends with its file still does.
+        """
+        more = (frames - 1 - frame) * size
+        skip = self.skip + frame * size if self.skip >= 0 else self.skip
+        return replace(self, skip=skip, more=more)
 
 
 @contextmanager
@@ -59,6 +68,8 @@ def system_errors(path: Path, file: Path) -> Iterator[None]:
     Raises:
         VolumeError: The system refuses the file.
     """
+    if "\0" in str(file):
+        raise VolumeError(Reason.E_MISSING, path, "its name holds a NUL character")
     name = "" if file == path else f"{file.name}: "
     try:
         yield
@@ -70,6 +81,11 @@ def system_errors(path: Path, file: Path) -> Iterator[None]:
         why = name + (error.strerror or "no permission")
         raise VolumeError(Reason.E_PERMISSION, path, why) from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            if file != path:
+                raise missing(path, f"{file.name[:80]}...") from error
+            reason = f"its path of {len(str(file)):,} characters is too long for any file"
+            raise VolumeError(Reason.E_MISSING, path, reason) from error
         raise VolumeError(Reason.E_IO, path, name + (error.strerror or str(error))) from error
 
 
@@ -114,43 +130,6 @@ def regular_size(path: Path, file: Path) -> int:
     return status.st_size
 
 
-class _Inflater:
-    """Decompresses a zlib stream or all members of a gzip stream, to the end, checksum checked."""
-
-    def __init__(self, path: Path, handle: BinaryIO, packing: Packing) -> None:
-        self.path = path
-        self.handle = handle
-        self.bits = _WINDOW_BITS[packing]
-        self.trailing = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        pending = yield from self._member(self.handle.read(_CHUNK))
-        while pending.startswith(GZIP_MAGIC):
-            pending = yield from self._member(pending)
-        self.trailing = bool(pending)
-
-    def _member(self, pending: bytes) -> Generator[bytes, None, bytes]:
-        """One stream with its checksum; returns what follows it, two bytes if there are any."""
-        decoder = zlib.decompressobj(wbits=self.bits)
-        while not decoder.eof:
-            if not pending:
-                have = self.handle.tell()
-                reason = f"the compressed data stops after {have:,} bytes, without its end"
-                raise VolumeError(Reason.E_TRUNCATED, self.path, reason)
-            try:
-                chunk = decoder.decompress(pending, _CHUNK * 8)
-            except zlib.error as error:
-                raise VolumeError(Reason.E_CRC, self.path, str(error)) from error
-            if chunk:
-                yield chunk
-            pending = decoder.unconsumed_tail or decoder.unused_data
-            if not decoder.eof and not pending:
-                pending = self.handle.read(_CHUNK)
-        if len(pending) < len(GZIP_MAGIC):
-            pending += self.handle.read(_CHUNK)
-        return pending
-
-
 def decoded_head(path: Path, handle: BinaryIO, count: int) -> tuple[bytes, bool]:
     """The first `count` bytes, or all if they are fewer, and whether they were compressed (gzip).
 
@@ -161,12 +140,27 @@ def decoded_head(path: Path, handle: BinaryIO, count: int) -> tuple[bytes, bool]
     """
     packed = handle.read(2) == GZIP_MAGIC
     handle.seek(0)
-    chunks = iter(_Inflater(path, handle, "gzip")) if packed else iter((handle.read(count),))
+    # No more is decoded than was asked for: this is done anew for each reader that has a look.
+    chunks = iter(Inflater(path, handle, "gzip", count) if packed else (handle.read(count),))
     head = b""
     while len(head) < count and (chunk := next(chunks, b"")):
         head += chunk
     handle.seek(0)
     return head[:count], packed
+
+
+def check_packed(path: Path) -> None:
+    """Reads the beginning of a gzip file, or all of a small one, for damage alone.
+
+    Raises:
+        VolumeError: The compressed data are damaged.
+    """
+    left = _CHECKED_BYTES
+    with system_errors(path, path), path.open("rb") as handle:
+        for piece in Inflater(path, handle, "gzip"):
+            left -= len(piece)
+            if left <= 0:
+                return
 
 
 def read_stored(
@@ -191,15 +185,21 @@ def read_stored(
     count = math.prod(shape)
     with system_errors(path, place.file):
         size = regular_size(path, place.file) - place.start
-        skip = place.skip if place.skip >= 0 else size - count * dtype.itemsize
-        end = max(skip, 0) + count * dtype.itemsize
+        length = count * dtype.itemsize
+        skip = place.skip if place.skip >= 0 else size - length - place.more
+        end = max(skip, 0) + length
         most = size if place.packing == "raw" else size * _MAX_INFLATION
-        _check_size(path, end, 4 * count, most, budget)
+        _check_size(path, end + place.more, 4 * count, most, budget)
         with place.file.open("rb") as handle:
-            handle.seek(place.start)
-            stored, total, after = _decode(path, handle, place.packing, (skip, end), budget)
-    more = (size if place.packing == "raw" else total) > end
-    return stored, after or (more and not place.tail)
+            if place.packing == "raw":
+                _check_whole(path, size, end + place.more)
+                handle.seek(place.start + skip)
+                stored, total, after = _plain(path, handle, length), size, False
+            else:
+                handle.seek(place.start)
+                stored, total, after = _decode(path, handle, place.packing, (skip, end), budget)
+    _check_whole(path, total, end + place.more)
+    return stored, after or (total > end + place.more and not place.tail)
 
 
 def _check_size(path: Path, end: int, voxels: int, most: int, budget: int) -> None:
@@ -212,28 +212,34 @@ def _check_size(path: Path, end: int, voxels: int, most: int, budget: int) -> No
         raise VolumeError(Reason.E_TRUNCATED, path, reason)
 
 
+def _check_whole(path: Path, have: int, declared: int) -> None:
+    if have < declared:
+        reason = f"it holds {have:,} of the {declared:,} bytes that its header declares"
+        raise VolumeError(Reason.E_TRUNCATED, path, reason)
+
+
+def _plain(path: Path, handle: BufferedReader, length: int) -> NDArray[np.uint8]:
+    """So many bytes that are not compressed, straight to where they stay."""
+    stored = np.empty(length, dtype=np.uint8)
+    have = handle.readinto(stored.data)
+    _check_whole(path, have, length)  # it may have been shortened since its size was taken
+    return stored
+
+
 def _decode(
     path: Path, handle: BinaryIO, packing: Packing, window: tuple[int, int], budget: int
 ) -> tuple[NDArray[np.uint8], int, bool]:
-    """Bytes `window` of the decoded data, how many were decoded, whether any follow their end.
-
-    Compressed data are read to their end, others up to the end of the window.
-    """
+    """Bytes `window` of compressed data, how many were decoded, whether any follow their end."""
     skip, end = window
-    raw = packing == "raw"
-    inflater = None if raw else _Inflater(path, handle, packing)
+    inflater = Inflater(path, handle, packing)
     stored = np.empty(end - skip, dtype=np.uint8)
     total = 0
-    for chunk in inflater or iter(partial(handle.read, _CHUNK), b""):
+    for chunk in inflater:
         kept = memoryview(chunk)[max(skip - total, 0) : max(end - total, 0)]
         place = max(total - skip, 0)
         stored[place : place + len(kept)] = kept
         total += len(chunk)
-        if total > budget and not raw:
+        if total > budget:
             raise VolumeError(Reason.E_BUDGET, path, f"it decodes to more than {budget:,} bytes")
-        if total >= end and raw:
-            break
-    if total < end:
-        reason = f"it holds {total:,} of the {end:,} bytes that its header declares"
-        raise VolumeError(Reason.E_TRUNCATED, path, reason)
-    return stored, total, inflater is not None and inflater.trailing
+    _check_whole(path, total, end)
+    return stored, total, inflater.trailing

@@ -1,0 +1,218 @@
+"""From slices in any order to one stack: their order, their distance, and where the voxels lie.
+
+Source: DICOM PS3.3, C.7.6.2.1.1 (Image Position and Image Orientation).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..volume import Reason, VolumeError
+from .canonical import checked_affine
+from .dicom_header import SliceHeader, Stack, listed, millimetres
+from .dicom_scan import differing
+
+#: Degrees between the stack and the normal of its slices, and between other directions that should
+#: be equal. Cosines with three digits are off by up to 0.05; gantries tilt by a degree and more.
+_DEGREES = 0.1
+_SINE = float(np.sin(np.radians(_DEGREES)))
+#: Positions nearer than this are the same one.
+_SAME_MM = 1e-3
+_LPS = np.array([-1.0, -1.0, 1.0])
+
+Numbers = NDArray[np.float64]
+
+
+def stack_of(path: Path, slices: Sequence[SliceHeader]) -> Stack:
+    """Orders slices by their position along the normal, whatever their names and numbers.
+
+    A slice may lie up to 0.1 mm off its place in an even stack between the first and the last,
+    which is what headers with one digit make of it (0.05 mm there, and 0.05 mm at the ends), but
+    no more than a fifth of the spacing; or 1 % of the spacing where that is more. A missing slice
+    moves others by half the spacing or more. One that is missing at either end of a stack cannot
+    be told from positions.
+
+    Args:
+        path: The volume, as messages name it.
+        slices: Two or more images of one series, with equal meaning of their values.
+
+    Raises:
+        VolumeError: They are not one even, upright stack; says which slices, where.
+    """
+    _check_alike(path, slices)
+    if len(slices) < 2:
+        raise VolumeError(Reason.E_NDIM, path, "it has one slice; a volume has two or more")
+    rows, columns, normal = _directions(path, slices)
+    positions = _positions(path, slices)
+    heights = positions @ normal
+    order = np.argsort(heights, kind="stable")
+    ordered = [slices[index] for index in order]
+    positions, heights = positions[order], heights[order]
+    _check_repeated(path, ordered, positions, heights)
+    _check_straight(path, ordered, positions, heights)
+    _check_even(path, ordered, heights)
+    between_rows, between_columns = _pixel_spacing(path, ordered)
+    step = (positions[-1] - positions[0]) / (len(ordered) - 1)
+    affine = np.eye(4)
+    # A row runs along the columns, so its direction goes with the distance between columns.
+    lps = np.stack([rows * between_columns, columns * between_rows, step, positions[0]])
+    affine[:3] = (lps * _LPS).T
+    shape = (ordered[0].columns, ordered[0].rows, len(ordered))
+    return Stack(tuple(ordered), checked_affine(path, affine), shape)
+
+
+def _check_alike(path: Path, slices: Sequence[SliceHeader]) -> None:
+    """One matrix, one pixel spacing, one orientation, one space."""
+
+    def check(reason: Reason, what: str, key: Callable[[SliceHeader], str]) -> None:
+        counts = Counter(key(item) for item in slices)
+        if len(counts) > 1:
+            found = [f"{count} with {name}" for name, count in counts.most_common()]
+            raise VolumeError(reason, path, f"its slices differ in {what}: {listed(found)}")
+
+    if min(min(item.rows, item.columns) for item in slices) < 1:
+        raise VolumeError(Reason.E_DIMS, path, f"its slices are {slices[0].size}")
+    check(Reason.E_DICOM_SIZES, "size", lambda item: f"{item.size} voxels")
+    check(Reason.E_DICOM_SIZES, "pixel spacing", lambda item: _rounded(item.spacing, 4))
+    spaces = sorted({item.frame_of_reference for item in slices})
+    check(
+        Reason.E_DICOM_STACKS,
+        "frame of reference",
+        lambda item: f"frame {spaces.index(item.frame_of_reference) + 1}",
+    )
+    check(Reason.E_DICOM_STACKS, "orientation", lambda item: _rounded(item.orientation, 2))
+
+
+def _rounded(numbers: Sequence[float], digits: int) -> str:
+    return "/".join(f"{round(number, digits) + 0.0:g}" for number in numbers) or "none"
+
+
+def _pixel_spacing(path: Path, slices: Sequence[SliceHeader]) -> tuple[float, float]:
+    """Between rows and between columns, in mm; alike in all slices."""
+    stated = slices[0].spacing
+    if not stated:
+        why = "its slices state no PixelSpacing; export them again with it (a tool that removes "
+        raise VolumeError(Reason.E_SPACING, path, f"{why}names may have removed it, too)")
+    if len(stated) != 2 or not all(0 < number < np.inf for number in stated):
+        raise VolumeError(Reason.E_SPACING, path, f"its PixelSpacing is {list(stated)}")
+    return stated[0], stated[1]
+
+
+def _directions(path: Path, slices: Sequence[SliceHeader]) -> tuple[Numbers, Numbers, Numbers]:
+    """Unit vectors along a row, along a column, and from slice to slice."""
+    if any(len(item.orientation) != 6 for item in slices):
+        why = "its slices state no ImageOrientationPatient"
+        raise VolumeError(Reason.E_AFFINE, path, why)
+    stated = np.array([item.orientation for item in slices])
+    if not np.isfinite(stated).all():
+        raise VolumeError(Reason.E_AFFINE, path, "its ImageOrientationPatient is no number")
+    if np.abs(stated - stated[0]).max() > _SINE:
+        far = slices[int(np.abs(stated - stated[0]).max(axis=1).argmax())]
+        why = f"its slices differ in orientation: {listed([slices[0].file, far.file])}"
+        raise VolumeError(Reason.E_DICOM_STACKS, path, why)
+    rows, columns = stated[0, :3], stated[0, 3:]
+    lengths = np.linalg.norm(rows), np.linalg.norm(columns)
+    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(rows @ columns)) > _SINE:
+        why = f"its ImageOrientationPatient is {stated[0].tolist()}, which is no right angle"
+        raise VolumeError(Reason.E_AFFINE, path, why)
+    normal = np.cross(rows, columns)
+    return rows / lengths[0], columns / lengths[1], normal / np.linalg.norm(normal)
+
+
+def _positions(path: Path, slices: Sequence[SliceHeader]) -> Numbers:
+    """First voxels (slices, 3) in LPS mm."""
+    bad = [item.file for item in slices if len(item.position) != 3]
+    if not bad:
+        positions = np.array([item.position for item in slices])
+        finite = np.isfinite(positions).all(axis=1)
+        bad = [item.file for item, good in zip(slices, finite, strict=True) if not good]
+    if bad:
+        why = f"no ImagePositionPatient of three numbers in {listed(bad)}"
+        raise VolumeError(Reason.E_AFFINE, path, why)
+    return positions
+
+
+def _check_repeated(
+    path: Path, slices: Sequence[SliceHeader], positions: Numbers, heights: Numbers
+) -> None:
+    groups: list[list[int]] = [[0]]
+    for index in range(1, len(slices)):
+        if heights[index] - heights[groups[-1][0]] <= _SAME_MM:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    if len(groups) == len(slices):
+        return
+    aside = max(np.ptp(positions[group], axis=0).max() for group in groups)
+    if aside > _SAME_MM:
+        why = f"slices at one height lie {aside:.4g} mm beside each other"
+        raise VolumeError(Reason.E_DICOM_STACKS, path, why)
+    if len(groups) == 1:
+        raise VolumeError(Reason.E_DICOM_STACKS, path, "all its slices lie at one position")
+    counts = {len(group) for group in groups}
+    if len(counts) == 1:
+        known = differing(slices)
+        apart = f"they differ in {' and '.join(known)}" if known else "echoes, phases?"
+        why = f"{counts.pop()} slices lie at each of {len(groups)} positions ({apart})"
+        raise VolumeError(Reason.E_DICOM_STACKS, path, why)
+    doubled = [
+        f"{millimetres(heights[group[0]])} mm ({listed([slices[index].file for index in group])})"
+        for group in groups
+        if len(group) > 1
+    ]
+    why = f"several slices lie at one position: {listed(doubled)}"
+    raise VolumeError(Reason.E_SLICE_GAP, path, why)
+
+
+def _tolerance(spacing: float) -> float:
+    return max(min(0.1, spacing / 5), spacing / 100)
+
+
+def _check_straight(
+    path: Path, slices: Sequence[SliceHeader], positions: Numbers, heights: Numbers
+) -> None:
+    """First voxels lie on one line, which is the normal."""
+    whole = positions[-1] - positions[0]
+    height = heights[-1] - heights[0]
+    line = positions[0] + ((heights - heights[0]) / height)[:, None] * whole
+    off = np.linalg.norm(positions - line, axis=1)
+    if off.max() > _tolerance(float(np.median(np.diff(heights)))):
+        name = listed([slices[int(off.argmax())].file])
+        why = f"its slices lie beside each other: {name} is {off.max():.4g} mm off the line"
+        raise VolumeError(Reason.E_DICOM_STACKS, path, f"{why} of the others")
+    aside = np.sqrt(max(whole @ whole - height**2, 0.0))
+    degrees = float(np.degrees(np.arctan2(aside, height)))
+    if degrees > _DEGREES:
+        why = f"its slices lie {degrees:.3g} degrees off their normal, {aside:.4g} mm in all"
+        raise VolumeError(Reason.E_DICOM_TILT, path, why)
+
+
+def _check_even(path: Path, slices: Sequence[SliceHeader], heights: Numbers) -> None:
+    even = np.linspace(heights[0], heights[-1], len(heights))
+    steps = np.diff(heights)
+    usual = float(np.median(steps))
+    if np.abs(heights - even).max() <= _tolerance(usual):
+        return
+    missing: list[str] = []
+    uneven: list[str] = []
+    for (low, high), (first, last) in zip(pairwise(heights), pairwise(slices), strict=True):
+        count = round((high - low) / usual)
+        places = [f"{millimetres(low + number * usual)} mm" for number in range(1, count)]
+        missing += places
+        if not places and abs(high - low - usual) > _tolerance(usual):
+            between = f"between {listed([first.file])} and {listed([last.file])}"
+            uneven.append(f"{high - low:.4g} mm {between} at {millimetres(low)} mm")
+    if len(missing) >= len(slices):
+        why = f"its slices leave gaps in which {len(missing)} more would fit: separate stacks?"
+        raise VolumeError(Reason.E_DICOM_STACKS, path, why)
+    found = f"no slice at {listed(missing)}" if missing else f"distances of {listed(uneven)}"
+    if not missing and not uneven:
+        found = f"their positions drift by up to {np.abs(heights - even).max():.3g} mm"
+    why = f"{found}; the others are {usual:.4g} mm apart"
+    raise VolumeError(Reason.E_SLICE_GAP, path, why)
