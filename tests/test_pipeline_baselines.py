@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from pipeline import baselines
-from pipeline.baselines import BaselineKind, run_baseline
+from pipeline import baseline_tables
+from pipeline.baseline_tables import BaselineKind
+from pipeline.baselines import run_baseline
 from pipeline.build import build_accelerator, build_manifest, build_store
 from pipeline.config import Config
-from pipeline.data import fingerprint, shape
+from pipeline.data import fingerprint, metadata_table, shape
 from pipeline.data.cases import Case
-from pipeline.data.fingerprint import Extent, extent
+from pipeline.data.metadata_table import Surroundings, surroundings
 from pipeline.data.splits import make_folds
 from pipeline.data.volumes import prepare
 from pipeline.errors import StorageError
@@ -31,6 +32,7 @@ from pipeline.run import Run, RunFolder
 
 Build = Callable[..., Config]
 Voxels = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+Affine = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 PATIENTS = 16
 
 
@@ -54,6 +56,7 @@ def write(
     voxels: Callable[[int, np.random.Generator], Voxels] = lambda _, generator: shuffled(generator),
     ending: Callable[[int], str] = lambda _: ".nii.gz",
     site: Callable[[int], str] = lambda _: "",
+    axes: Callable[[int], Affine] = lambda _: np.eye(3),
     classes: Callable[[int], int] = lambda patient: patient % 2,
 ) -> Path:
     """Two scans a patient; what a class looks like is a function of it, 0 or 1."""
@@ -65,6 +68,7 @@ def write(
             values = voxels(label, np.random.default_rng([patient, scan]))
             name = f"p{patient:02d}_{scan}{ending(label)}"
             affine = np.diag([1.0, 1.0, spacing(label), 1.0])
+            affine[:3, :3] = axes(label) @ affine[:3, :3]
             if name.endswith(".mha"):
                 image = SimpleITK.GetImageFromArray(np.ascontiguousarray(values.T))
                 SimpleITK.WriteImage(image, str(folder / name))
@@ -135,7 +139,7 @@ def test_without_a_signal_chance_is_in_the_interval(
     assert low is None or low <= 0.5
 
 
-@pytest.mark.parametrize("what", ["site", "format", "range", "voxel type"])
+@pytest.mark.parametrize("what", ["site", "format", "range", "voxel type", "orientation", "tilt"])
 def test_every_kind_of_metadata_is_seen(what: str, answered: Answered, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     if what == "site":
@@ -149,11 +153,24 @@ def test_every_kind_of_metadata_is_seen(what: str, answered: Answered, tmp_path:
                 (np.float32, np.int16)[label]
             ),
         )
+    elif what == "orientation":
+        manifest = write(folder, axes=lambda label: np.diag([1.0 - 2.0 * label, 1.0, 1.0]))
+    elif what == "tilt":
+        manifest = write(folder, axes=lambda label: turned_by(5.0 * label))
     else:
         manifest = write(
             folder, voxels=lambda label, generator: shuffled(generator) * (1 + np.float32(label))
         )
     assert value(answered("metadata", manifest)[1]) > 0.99
+    if what == "range":  # it alone is taken from voxels
+        assert value(answered("header", manifest)[1]) <= 0.8
+
+
+def turned_by(degrees: float) -> Affine:
+    angle = np.radians(degrees)
+    turn = np.eye(3)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return turn
 
 
 def dark_or_bright(label: int, generator: np.random.Generator) -> Voxels:
@@ -199,7 +216,7 @@ def test_shapes_are_kept_by_preprocessing_and_by_what_is_measured(
     assert len(list(folder.glob("shape-*.json"))) == 1
     monkeypatch.setattr(shape, "SHAPE_VERSION", -1)
     answered("shape", manifest)
-    monkeypatch.setattr(baselines, "preprocessing_key", lambda _: "another")
+    monkeypatch.setattr(baseline_tables, "preprocessing_key", lambda _: "another")
     answered("shape", manifest)
     assert len(list(folder.glob("shape-*.json"))) == 3
 
@@ -256,9 +273,9 @@ def test_volumes_are_read_once_and_give_the_same_bytes(
     def refuse(*_: object) -> None:
         raise AssertionError("a volume is read again")
 
-    monkeypatch.setattr(fingerprint, "read_volume", refuse)
-    monkeypatch.setattr(baselines, "grey_values", refuse)
-    monkeypatch.setattr(baselines, "shape_values", refuse)
+    monkeypatch.setattr(metadata_table, "read_volume", refuse)
+    monkeypatch.setattr(baseline_tables, "grey_values", refuse)
+    monkeypatch.setattr(baseline_tables, "shape_values", refuse)
     answered(kind, manifest)
     assert (tmp_path / kind / "predictions.csv").read_bytes() == first
 
@@ -268,31 +285,31 @@ def test_what_was_read_before_a_kill_is_kept(
 ) -> None:
     manifest = write(tmp_path / "data")
     answered("metadata", manifest)
-    whole = (tmp_path / "fingerprints/metadata.json").read_bytes()
-    (tmp_path / "fingerprints/metadata.json").unlink()
+    whole = (tmp_path / "fingerprints/metadata-2.json").read_bytes()
+    (tmp_path / "fingerprints/metadata-2.json").unlink()
     monkeypatch.setattr(fingerprint, "_WRITE_EVERY", 10)
     seen: list[str] = []
 
-    def killed(case: Case, content: str) -> Extent:
+    def killed(case: Case, content: str) -> Surroundings:
         if len(seen) == 25:
             raise KeyboardInterrupt
         seen.append(case.case_id)
-        return extent(case, content)
+        return surroundings(case, content)
 
-    monkeypatch.setattr(baselines, "extent", killed)
+    monkeypatch.setattr(metadata_table, "surroundings", killed)
     with pytest.raises(KeyboardInterrupt):
         answered("metadata", manifest)
     seen.clear()
     answered("metadata", manifest)
     assert len(seen) == 2 * PATIENTS - 20
-    assert (tmp_path / "fingerprints/metadata.json").read_bytes() == whole
+    assert (tmp_path / "fingerprints/metadata-2.json").read_bytes() == whole
 
 
 def test_damaged_fingerprints_are_refused(answered: Answered, tmp_path: Path) -> None:
     manifest = write(tmp_path / "data")
     answered("metadata", manifest)
-    file = tmp_path / "fingerprints/metadata.json"
+    file = tmp_path / "fingerprints/metadata-2.json"
     for text in ("{", '{"a": {"spacing": [1, 2]}}', "[1]"):
         file.write_text(text)
-        with pytest.raises(StorageError, match=r"metadata\.json"):
+        with pytest.raises(StorageError, match=r"metadata-2\.json"):
             answered("metadata", manifest)
