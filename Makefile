@@ -6,13 +6,14 @@ READY := .venv/.ready
 BENCHMARK := $(BIN)/volclass benchmark $(VOLCLASS_DATA)/medmnist --out runs/benchmark --page docs/benchmarks.md
 FIRST_RUNGS := majority,histogram,shape,nano,nano_shape
 
-.PHONY: help demo test test-all bench benchmark-medmnist benchmark-medmnist-64 benchmark-medmnist-all lint types imports pytest clean
+.PHONY: help demo test test-all bench reliability benchmark-medmnist benchmark-medmnist-64 benchmark-medmnist-all lint types imports pytest clean
 
 help:
 	@echo "make demo      generated volumes, cross-validated, with a report in runs/demo"
 	@echo "make test      format, lint, types, import rules and tests (what CI runs)"
 	@echo "make test-all  the same with the slow tests"
 	@echo "make bench     measures speed side by side, writes docs/benchmarks.md"
+	@echo "make reliability  what becomes of bad files, beside other readers: docs/reliability.md"
 	@echo "make benchmark-medmnist  one recipe on the MedMNIST 3D sets in VOLCLASS_DATA/medmnist:"
 	@echo "                         ours and the baselines"
 	@echo "make benchmark-medmnist-64   the same on the larger volumes"
@@ -35,6 +36,9 @@ test-all: lint types imports
 
 bench: $(READY)
 	$(BIN)/volclass bench --out docs/benchmarks.md
+
+reliability: $(READY)
+	$(BIN)/volclass reliability --out docs/reliability.md
 
 benchmark-medmnist: $(READY)
 	$(BENCHMARK) --rungs $(FIRST_RUNGS)
