@@ -20,6 +20,7 @@ from .benchmark_table import SetFigures, table_lines
 from .build import build_manifest
 from .config_file import load_config
 from .data.formats.dispatch import read_volume
+from .data.formats.rules import reading_by, rules_of
 from .data.sources.medmnist_files import found_file
 from .data.sources.medmnist_sets import SETS, file_name
 from .errors import ConfigError, DataError
@@ -232,4 +233,5 @@ def _is_binary(data: Sequence[str], out: Path, display: Display) -> bool:
     config = load_config(RECIPE, data)
     manifest = build_manifest(config, RunFolder(out).cache(config), making_bar(display))
     taught = [case for case in manifest.cases if case.split == "train"]
-    return all(len(np.unique(read_volume(case.image).voxels)) <= 2 for case in taught)
+    with reading_by(rules_of(config.data)):
+        return all(len(np.unique(read_volume(case.image).voxels)) <= 2 for case in taught)

@@ -26,6 +26,9 @@ from .console import (
     run_report,
     stop,
 )
+from .data_verbs import audit
+from .plan_verb import plan
+from .reliability_verb import reliability
 from .search_verbs import bench, benchmark, ladder, tune
 
 app = typer.Typer(
@@ -253,6 +256,10 @@ def split(config: ConfigName, out: Out, overrides: Overrides = None, debug: Debu
 
 
 app.command(
+    epilog="Example: volclass audit --config base data.manifest=cases.csv --out runs/audit"
+)(audit)
+app.command(epilog="Example: volclass plan cases.csv --out plan.yaml")(plan)
+app.command(
     epilog="Example: volclass ladder --config ladders/quick data.manifest=cases.csv "
     "--out runs/ladder"
 )(ladder)
@@ -265,6 +272,7 @@ app.command(
     "--out runs/tuned"
 )(tune)
 app.command(epilog="Example: volclass bench --out docs/benchmarks.md")(bench)
+app.command(epilog="Example: volclass reliability --out docs/reliability.md")(reliability)
 
 
 @app.command(epilog="Example: volclass models 'poolformer3d_*'")

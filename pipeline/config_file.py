@@ -28,7 +28,7 @@ _OF_ONE_NETWORK = (
     *("stem", "strides", "options", "inflate"),
 )
 #: What PyYAML raises; a tag such as `!!int` on other text ends in Python's own errors.
-_NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError)
+_NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
 
 class _SafeLoader(yaml.SafeLoader):
@@ -112,8 +112,14 @@ def validated(schema: type[Schema], tree: Mapping[str, object], source: str, rem
         ConfigError: Keys or values are not valid; all of them are listed.
     """
     try:
+        text = json.dumps(tree, default=str)
+    except (ValueError, RecursionError) as error:
+        why = f"a number has too many digits, or lists lie too deep in each other: {error}"
+        what = "a setting cannot be read"
+        raise ConfigError(what, where=source, why=why, remedy=remedy) from None
+    try:
         # By way of JSON: strict types, yet a list may stand for a tuple.
-        return schema.model_validate_json(json.dumps(tree, default=str))
+        return schema.model_validate_json(text)
     except ValidationError as error:
         items = [cast("Mapping[str, object]", item) for item in error.errors()]
         problems = [_problem(item, schema) for item in items]

@@ -5,6 +5,7 @@ Heavy libraries are imported inside the functions, so that help and refusals com
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,8 +38,15 @@ def feature_source(
             "--model names a network of a run; a --config has one network only",
             remedy="leave out one of them",
         )
-    overrides = [word for word in words if "=" in word and not Path(word).exists()]
+    overrides = [word for word in words if "=" in word and not _names_volumes(word)]
     return load_config(config, overrides, note), [word for word in words if word not in overrides]
+
+
+def _names_volumes(word: str) -> bool:
+    """Whether a word with an equals sign is a path, or one series of a DICOM folder."""
+    from .data.formats.dicom_folder import split_series
+
+    return Path(word).exists() or split_series(Path(word))[1] is not None
 
 
 def checked(config: str, overrides: list[str] | None, out: Path, *, resume: bool) -> Config:
@@ -89,6 +97,7 @@ def headline(folder: Path) -> None:
     typer.echo(f"report: {folder / 'index.html'}")
 
 
+_SHOWN = 80  # characters of a path
 #: A folder with one of these holds results that a report would overwrite or be mistaken for.
 _RESULTS = ("config.yaml", "competitor.json", "ladder.json")
 
@@ -155,14 +164,35 @@ def refusals(debug: bool) -> Iterator[None]:
     """Shows a user's mistake as one message, and ends with its exit code."""
     try:
         yield
-    except VolclassError as error:
-        if debug:
+    except (VolclassError, OSError, ValueError) as error:
+        told = error if isinstance(error, VolclassError) else _impossible_path(error)
+        if debug or told is None:
             raise
-        typer.echo(f"volclass: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
+        typer.echo(f"volclass: {told}", err=True)
+        raise typer.Exit(told.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("volclass: interrupted", err=True)
         raise typer.Exit(130) from None
+
+
+def _impossible_path(error: OSError | ValueError) -> VolclassError | None:
+    """The refusal of a path that no file can have, if that is what the system complains about.
+
+    It says so wherever such a path is looked at first, which may be anywhere.
+    """
+    from .errors import ConfigError
+
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        name = str(error.filename)
+        return ConfigError(
+            "a path is too long for the file system",
+            where=f"{name[:_SHOWN]}... ({len(name):,} characters)",
+            remedy="correct it; perhaps the content of a file stands where its name belongs",
+        )
+    if "embedded null" in str(error):
+        remedy = "correct the path, or write the file that names it anew as plain UTF-8 text"
+        return ConfigError("a path holds a NUL character, which no file's name can", remedy=remedy)
+    return None
 
 
 def stop(message: str) -> NoReturn:

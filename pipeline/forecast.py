@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import resource
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import psutil
 import torch
+from accelerate import Accelerator
 
 from models2d.slices import SliceClassifier
 
 from .build import IN_CHANNELS, body_of, build_optimizer, build_task, build_views
+from .config import Config
 from .errors import ConfigError, StorageError
 from .progress import duration, size
 from .run import Run
@@ -60,6 +63,25 @@ class Forecast:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one training step took.
+
+    Attributes:
+        seconds: Wall time.
+        embedding: Seconds in which a frozen network made features of the volumes of a batch.
+        kept: Bytes that the forward pass keeps of the batch for the backward pass.
+        parameters: Numbers of the network.
+        stages: (channels, x, y, z) of each stage.
+    """
+
+    seconds: float
+    embedding: float
+    kept: int
+    parameters: int
+    stages: tuple[tuple[int, ...], ...]
+
+
 def forecast(run: Run, folds: list[int]) -> Forecast:
     """Measures one training step and the reading of two volumes.
 
@@ -71,59 +93,76 @@ def forecast(run: Run, folds: list[int]) -> Forecast:
         StorageError: The disk has too little room.
     """
     config = run.config.train
-    step, embedding, parameters, stages = _measure_step(run)
+    step = measure_step(run.config, run.accelerator, len(run.folds.classes))
     reading, uncached = _measure_reading(run)
     members = [member for fold in folds for member in run.members(fold)]
     members += run.members(None) if run.config.cv.refit else []
     cases = sum(len(run.taught(member)) for member in members)
     judged = config.seeds * sum(len(run.folds.folds[k].validation) for k in folds)
-    views = max(len(build_views(run.config)), 1)
-    per_case = step / config.batch_size
-    # A forward pass alone takes about a third of a training step.
-    seconds = config.epochs * per_case * (cases + views * judged / 3)
+    seconds = config.epochs * epoch_seconds(run.config, step, cases, judged)
     # Each volume passes through a frozen network once.
-    seconds += embedding / config.batch_size * len(run.cases)
+    seconds += step.embedding / config.batch_size * len(run.cases)
     volume = IN_CHANNELS * torch.Size(run.config.preprocess.size).numel() * 4
     in_ram = run.config.system.cache == "ram"
-    cache, weights = uncached * volume, len(members) * parameters * 4 * _COPIES
+    cache, weights = uncached * volume, len(members) * step.parameters * 4 * _COPIES
     _check_room(run, 0 if in_ram else cache, weights)
     if in_ram:
         _check_memory(cache)
-    memory = _memory_peak(run.accelerator.device) + (cache if in_ram else 0)
+    memory = memory_peak(run.accelerator.device) + (cache if in_ram else 0)
     return Forecast(
         seconds=seconds + reading * uncached / max(run.config.system.workers, 1),
         memory=memory,
         disk=weights + (0 if in_ram else cache),
-        parameters=parameters,
+        parameters=step.parameters,
         uncached=uncached,
         epochs=config.epochs * len(members),
-        stages=stages,
+        stages=step.stages,
     )
 
 
-def _memory_peak(device: torch.device) -> int:
+def epoch_seconds(config: Config, step: Step, taught: int, judged: int) -> float:
+    """How long an epoch takes, by one step of it.
+
+    Args:
+        config: Whose step was measured.
+        step: What was measured.
+        taught: Cases that teach.
+        judged: Cases of the validation part.
+    """
+    views = max(len(build_views(config)), 1)
+    # A forward pass alone takes about a third of a training step.
+    return step.seconds / config.train.batch_size * (taught + views * judged / 3)
+
+
+def memory_peak(device: torch.device) -> int:
     """Bytes that this process has taken at most; on a GPU, of its memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _measure_step(run: Run) -> tuple[float, float, int, tuple[tuple[int, ...], ...]]:
-    config, classes = run.config, len(run.folds.classes)
-    device = run.accelerator.device
+def measure_step(config: Config, accelerator: Accelerator, classes: int) -> Step:
+    """Takes a training step on random volumes.
+
+    Args:
+        config: Network, size and batch.
+        accelerator: Device, precision, processes.
+        classes: How many there are to tell apart.
+    """
+    device = accelerator.device
     task = build_task(config, list(range(classes)), classes, seed=0, start=False)
     task = task.to(device)
     optimizer = build_optimizer(config.train, task)
     # The batch size is that of all processes together; each forecasts its own share.
-    share = -(-config.train.batch_size // run.accelerator.num_processes)
+    share = -(-config.train.batch_size // accelerator.num_processes)
     images = torch.randn(share, IN_CHANNELS, *config.preprocess.size).to(device)
     lessons, embedding = _lessons(task.plain_network, images)
     labels = torch.arange(share, device=device) % classes
     masks = torch.zeros_like(images) if config.model.masks.weight > 0 else None
-    seconds = 0.0
-    for _ in range(2):  # the first step also sets up memory and threads
+    seconds, kept = 0.0, _Kept()
+    for counted in (True, False):  # the first step also sets up memory and threads
         started = time.monotonic()
-        with run.accelerator.autocast():
+        with accelerator.autocast(), kept.watching() if counted else nullcontext():
             loss = task(lessons, labels, masks=masks)["total"] / len(labels)
         torch.autograd.backward(loss)
         optimizer.step()
@@ -135,7 +174,33 @@ def _measure_step(run: Run) -> tuple[float, float, int, tuple[tuple[int, ...], .
         *stages, _ = task.plain_network.eval()(images[:1])
     shapes = tuple(tuple(stage.shape[1:]) for stage in stages)
     parameters = sum(p.numel() for p in task.plain_network.parameters())
-    return seconds, embedding, parameters, shapes
+    return Step(seconds, embedding, kept.bytes, parameters, shapes)
+
+
+class _Kept:
+    """Counts what autograd keeps of a forward pass, each piece of memory once.
+
+    Unlike the peak of a process it knows nothing of what was done before, and is the same each
+    time.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: dict[int, int] = {}
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all pieces."""
+        return sum(self._pieces.values())
+
+    def watching(self) -> torch.autograd.graph.saved_tensors_hooks:
+        """A context in which everything that is kept is counted."""
+        return torch.autograd.graph.saved_tensors_hooks(self._note, lambda tensor: tensor)
+
+    def _note(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        self._pieces[storage.data_ptr()] = storage.nbytes()
+        # An output that its own graph kept would never be freed.
+        return tensor.detach()
 
 
 def _lessons(network: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, float]:

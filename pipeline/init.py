@@ -16,6 +16,7 @@ from .data.drafts.draft import Draft
 from .data.drafts.from_folder import draft_folder
 from .data.drafts.from_table import draft_table
 from .data.drafts.geometry import Survey, sample, survey
+from .data.formats.dicom_folder import split_series
 from .data.manifest import read_manifest
 from .data.manifest_columns import nearest_name
 from .data.volume_files import is_volume
@@ -147,7 +148,7 @@ def _draft(source: Path, out: Path) -> Draft:
 def _survey(draft: Draft, display: Display) -> Survey:
     """Reads some volumes, and notes what they are like."""
     shown = dict(zip(draft.files, draft.shown, strict=True))
-    chosen = sample([path for path in shown if _is_file(path)])
+    chosen = sample([path for path in shown if _is_there(path)])
     bar = display.bar("reading volumes", len(chosen))
     found = survey(chosen, bar.advance)
     read = len(found.spacings)
@@ -165,9 +166,10 @@ def _survey(draft: Draft, display: Display) -> Survey:
     return found
 
 
-def _is_file(path: Path) -> bool:
+def _is_there(path: Path) -> bool:
+    """Whether there is a file, or a folder that may hold the DICOM series of this name."""
     try:
-        return path.is_file()
+        return path.is_file() or split_series(path)[0].is_dir()
     except OSError:  # a name too long, a folder that may not be read
         return False
 

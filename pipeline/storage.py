@@ -7,6 +7,7 @@ and the folder is fsynced. A process killed at any instant leaves the old file o
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -132,6 +133,16 @@ def write_json(path: Path, value: JsonValue) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def check_regular(path: Path) -> None:
+    """Refuses what is no file before it is opened: a pipe would block, a device never end.
+
+    Raises:
+        OSError: It is a pipe, a socket or a device. Of what is missing, opening it tells.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is a pipe, socket or device, not a file")
+
+
 def read_json(path: Path) -> JsonValue:
     """Reads a JSON file of the run.
 
@@ -139,8 +150,9 @@ def read_json(path: Path) -> JsonValue:
         StorageError: The file is missing or damaged.
     """
     try:
+        check_regular(path)
         value: JsonValue = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StorageError(
             f"cannot read {path.name}", where=str(path), why=str(error), remedy="is this a run?"
         ) from error
@@ -159,6 +171,7 @@ def file_sha256(path: Path) -> str:
         StorageError: The file cannot be read.
     """
     try:
+        check_regular(path)
         return sha256(path.read_bytes())
     except OSError as error:
         raise StorageError(
@@ -171,12 +184,9 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
     Numbers keep all their digits; None becomes an empty cell. `read_table` undoes the prefix.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_cell(name) for name in columns])
-    for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in columns])
-    write_text(path, text.getvalue())
+    lines = [_line(columns)]
+    lines += [_line([row.get(name) for name in columns]) for row in rows]
+    write_text(path, "".join(lines))
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -186,6 +196,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         StorageError: The file cannot be read.
     """
     try:
+        check_regular(path)
         with path.open(newline="", encoding="utf-8") as handle:
             lines = [[cell.removeprefix("'") for cell in line] for line in csv.reader(handle)]
         return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
@@ -214,6 +225,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     import numpy as np
 
     try:
+        check_regular(path)
         with path.open("rb") as handle:
             archive = np.load(handle, allow_pickle=False)
             return {name: archive[name] for name in archive.files}
@@ -243,11 +255,19 @@ def read_parquet(path: Path) -> tuple[pa.Table, dict[str, str]]:
     import pyarrow.parquet as pq
 
     try:
+        check_regular(path)
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"cannot read {path.name}", where=str(path), why=str(error)) from error
     stored = table.schema.metadata or {}
     return table, {key.decode(): value.decode() for key, value in stored.items()}
+
+
+def _line(values: Sequence[object]) -> str:
+    text = io.StringIO()
+    # Only characters that may end a line are quoted: with both, a CR in a cell stays in it.
+    csv.writer(text, lineterminator="\r\n").writerow([_cell(value) for value in values])
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: object) -> str:

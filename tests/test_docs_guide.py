@@ -100,7 +100,7 @@ def test_every_command_of_the_guide_runs(workplace: Path) -> None:
             words.append("--dry-run")
         done = CliRunner().invoke(app, [verb, *quick(words)])
         assert done.exit_code == 0, f"{command}\n{done.output}"
-    verbs = {"init", "train", "split", "models", "predict", "features", "probe"}
+    verbs = {"init", "audit", "plan", "train", "split", "models", "predict", "features", "probe"}
     assert seen == verbs | {"report", "ladder", "tune", "pretrain"}
     for name in ("predictions.csv", "predictions_refit.csv", "again.csv"):
         assert len(read_table(workplace / name)) == 16

@@ -217,6 +217,8 @@ def test_grey_volumes_are_told_from_shapes(tmp_path: Path, monkeypatch: pytest.M
         cache = tmp_path / f"cache_{name}"
         data = [f"data.name={NAME}", f"data.root={root}", f"system.cache_dir={cache}"]
         assert module._is_binary(data, tmp_path, Lines()) == binary
+        with pytest.raises(DataError, match="E_BUDGET"):  # it reads by the rules of the settings
+            module._is_binary([*data, "data.max_bytes=1000"], tmp_path, Lines())
 
 
 def test_the_test_part_is_not_read_before_its_networks_are_trained(

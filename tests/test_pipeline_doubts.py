@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -46,6 +47,7 @@ def test_a_doubt_is_told_by_every_command_and_on_the_page(
     small_config: Build, doubtful: Path, tmp_path: Path, lines: Kept, cache: str, workers: int
 ) -> None:
     more = [f"system.cache={cache}", f"system.workers={workers}", "train.epochs=1"]
+    more.append("data.assume_orientation=nifti")
     config = small_config(f"data.manifest={doubtful}", *more)
     expected = "doubtful: W_ORIENTATION in 1 volume, e.g. p00_0.nii.gz: "
     told: list[int] = []
@@ -63,9 +65,12 @@ def test_a_doubt_is_told_by_every_command_and_on_the_page(
 
 
 def test_init_tells_the_doubts_of_the_volumes_that_it_reads(doubtful: Path, tmp_path: Path) -> None:
+    first = min((doubtful.parent / "images").iterdir())
+    image = nib.Nifti1Image(np.random.default_rng(0).random((8, 8, 8)), np.eye(4))
+    first.write_bytes(gzip.compress(image.to_bytes()) + b"more")
     told = propose(doubtful.parent / "images", tmp_path / "out", Silent()).warnings
-    (line,) = [text for text in told if "W_ORIENTATION" in text]
-    assert line.startswith("1 of 16 volumes raise a doubt: p00_0.nii.gz (W_ORIENTATION: ")
+    (line,) = [text for text in told if "W_TRAILING" in text]
+    assert line.startswith("1 of 16 volumes raise a doubt: p00_0.nii.gz (W_TRAILING: ")
 
 
 def test_without_doubts_nothing_is_said(reference: Path) -> None:

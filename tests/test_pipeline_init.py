@@ -303,11 +303,11 @@ def test_few_patients_without_an_id_are_not_written_as_known(tmp_path: Path) -> 
     assert "would give 3 patients only" in said(proposal)
 
 
-def test_a_folder_of_dicom_is_to_be_converted(tmp_path: Path) -> None:
+def test_a_folder_that_is_one_dicom_series_is_one_volume(tmp_path: Path) -> None:
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(DataError, match="DICOM") as caught:
+    with pytest.raises(DataError, match="one DICOM folder") as caught:
         propose(tmp_path, tmp_path / "out", Silent())
-    assert "dcm2niix" in str(caught.value)
+    assert "each series" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["volume.nii.gz", "missing", "picture.png"])

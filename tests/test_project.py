@@ -124,6 +124,8 @@ def test_every_command_of_the_readme_works(
     small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = [
+        "volclass audit --config base data.manifest=cases.csv --out runs/audit",
+        "volclass plan cases.csv --out plan.yaml",
         "volclass split --config base data.manifest=cases.csv --out runs/mine",
         "volclass train --config base data.manifest=cases.csv --out runs/mine",
         "volclass predict runs/mine new_scans/ --out predictions.csv",
@@ -158,7 +160,7 @@ def test_every_command_of_the_readme_works(
     ]
     for command in commands:
         _, verb, *arguments = shlex.split(command)
-        more = small if verb in ("train", "split", "pretrain") else []
+        more = small if verb in ("train", "split", "pretrain", "audit") else []
         more = [*more, "pretrain.block=2"] if verb == "pretrain" else more
         if more:
             flat = "slices/resnet18_attention" in arguments
@@ -196,6 +198,7 @@ def test_scripts_are_the_verbs() -> None:
     verbs |= {"extract_features": "features", "probe_features": "probe", "init_project": "init"}
     verbs |= {"train_slices": "train", "run_ladder": "ladder", "tune_volumes": "tune"}
     verbs |= {"pretrain_volumes": "pretrain", "benchmark_medmnist": "benchmark"}
+    verbs |= {"audit_volumes": "audit", "plan_volumes": "plan"}
     for script, verb in verbs.items():
         path = ROOT / "scripts" / f"{script}.py"
         assert os.access(path, os.X_OK)

@@ -20,6 +20,8 @@ from ..errors import DataError
 from ..storage import make_folder, write_json
 from ..typed_files import read_typed
 from .cases import Case
+from .formats.dicom_folder import split_series
+from .formats.dicom_series import series_facts
 from .formats.dispatch import read_volume
 from .formats.magic import HEAD_BYTES, kind_of
 from .formats.metaimage import metaimage_fields
@@ -27,7 +29,7 @@ from .formats.nifti import is_pair_header
 from .formats.nrrd import nrrd_fields
 from .formats.pair import half_of, other_half
 from .formats.stored import decoded_head, system_errors
-from .volume import Reason, VolumeError, volume_of
+from .volume import Reason, Volume, VolumeError, volume_of
 
 #: Percentiles that stand for a histogram; unlike bins they need no edges that data would set.
 PERCENTILES = (0, 1, *range(5, 100, 5), 99, 100)
@@ -86,6 +88,11 @@ def extent(case: Case, content: str) -> Extent:
             why="its voxels are not those that were read before",
             remedy="restore the file, or start anew in another folder",
         )
+    return extent_of(volume)
+
+
+def extent_of(volume: Volume) -> Extent:
+    """The extent of a volume that was read."""
     x, y, z = volume.voxels.shape
     lowest, highest = float(volume.voxels.min()), float(volume.voxels.max())
     return Extent(volume.spacing, (x, y, z), lowest, highest)
@@ -111,7 +118,10 @@ def file_facts(path: Path) -> FileFacts:
     Raises:
         VolumeError: The file cannot be read, or is in no known format.
     """
+    folder, series = split_series(path)
     with system_errors(path, path):
+        if series is not None or folder.is_dir():
+            return FileFacts(*series_facts(path))
         header = (other_half(path) or path) if half_of(path) == ".img" else path
         with header.open("rb") as handle:
             head, packed = decoded_head(path, handle, HEAD_BYTES)

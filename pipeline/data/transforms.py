@@ -29,6 +29,7 @@ from monai.transforms import (
 from torch import Tensor
 
 from ..config import IntensityConfig, PreprocessConfig
+from .formats.rules import Rules
 from .masks import MaskReader, on_the_same_grid
 from .reader import VolumeReader
 
@@ -139,12 +140,20 @@ def _intensity(config: IntensityConfig) -> Callable[[Tensor], Tensor]:
             return lambda volume: volume
 
 
-def preprocessing_key(config: PreprocessConfig) -> str:
-    """Everything but the voxels that decides the result: settings and library versions."""
+def preprocessing_key(config: PreprocessConfig, rules: Rules | None = None) -> str:
+    """Everything but the file that decides the result: settings and library versions.
+
+    Args:
+        config: The preprocessing.
+        rules: Those by which volumes are read, where files are looked up and not voxels.
+    """
     libraries = ("monai", "torch", "nibabel", "numpy")
     versions = {name: importlib.metadata.version(name) for name in libraries}
     settings = config.model_dump(mode="json")
-    return json.dumps([PREPROCESSING_VERSION, settings, versions], sort_keys=True)
+    parts = [PREPROCESSING_VERSION, settings, versions]
+    if rules is not None and rules.key():
+        parts.append(rules.key())
+    return json.dumps(parts, sort_keys=True)
 
 
 def spacing_of(volume: MetaTensor) -> tuple[float, float, float]:

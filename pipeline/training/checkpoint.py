@@ -26,6 +26,11 @@ from ..storage import make_folder, read_json, remove, sha256, write_bytes, write
 Json = dict[str, JsonValue]
 FORMAT = 1
 _GENERATIONS = 2
+#: What reading a file raises that has the right hash, and is no checkpoint.
+_NO_CHECKPOINT = (
+    *(safetensors.SafetensorError, ValueError, KeyError, TypeError),
+    *(AttributeError, RecursionError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +162,37 @@ class CheckpointFolder:
     def _index(self) -> Json:
         if not self._index_path.exists():
             return {"format": FORMAT, "generations": []}
-        return cast("Json", read_json(self._index_path))
+        index = read_json(self._index_path)
+        if not _is_index(index):
+            raise self._damaged(self._index_path.name, "it is no index of checkpoints")
+        return cast("Json", index)
+
+    def _damaged(self, name: str, why: str) -> StorageError:
+        return StorageError(
+            f"{name} is damaged",
+            where=str(self.folder),
+            why=why,
+            remedy="remove the fold's folder and train it again with --resume",
+        )
 
     def _sound(self, entry: Mapping[str, JsonValue]) -> bytes | None:
+        path = self.folder / Path(str(entry["file"])).name
+        if not path.is_file():
+            return None
         try:
-            content = (self.folder / Path(str(entry["file"])).name).read_bytes()
+            content = path.read_bytes()
         except OSError:
             return None
         return content if sha256(content) == entry["sha256"] else None
 
     def _read(self, content: bytes) -> Checkpoint:
-        meta = cast("Json", json.loads(_metadata(content)["volclass"]))
+        try:
+            meta = cast("Json", json.loads(_metadata(content)["volclass"]))
+            tensors = safetensors.torch.load(content)
+            state = cast("Json", meta["state"])
+        except _NO_CHECKPOINT as error:
+            why = f"its content is none of this program: {error}"
+            raise self._damaged("a checkpoint", why) from None
         if meta.get("format") != FORMAT or meta.get("identity") != self._identity:
             raise StorageError(
                 "the checkpoint belongs to another run",
@@ -175,7 +200,20 @@ class CheckpointFolder:
                 why="its configuration, cases or classes differ from this run's",
                 remedy="choose another folder with --out",
             )
-        return Checkpoint(safetensors.torch.load(content), cast("Json", meta["state"]))
+        return Checkpoint(tensors, state)
+
+
+def _is_index(index: JsonValue) -> bool:
+    if not isinstance(index, dict) or not isinstance(index.get("generations"), list):
+        return False
+    entries = [*cast("list[JsonValue]", index["generations"]), index.get("best")]
+    return all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("file"), str)
+        and isinstance(entry.get("sha256"), str)
+        for entry in entries
+        if entry is not None
+    )
 
 
 def _metadata(content: bytes) -> dict[str, str]:
