@@ -92,7 +92,7 @@ def test_the_exit_code_is_0_where_nothing_must_be_decided(scans: Scans) -> None:
     assert (scans.out / "audit" / "metadata" / "header" / "competitor.json").is_file()
 
 
-@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("seed", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_shipped_phantoms_pass(seed: int, tmp_path: Path) -> None:
     small = ["data.phantoms.patients=24", f"data.phantoms.seed={seed}", "report.bootstrap=100"]
     words = ["audit", "-c", "quickstart", *small, "system.workers=0", "--out", str(tmp_path / "a")]

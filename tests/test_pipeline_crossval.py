@@ -81,7 +81,7 @@ def test_no_path_host_or_user_is_in_any_output(reference: Path, small_manifest: 
         assert [path.name for path in files if secret.encode() in path.read_bytes()] == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_number_of_workers_changes_no_bit(
     workers: int, reference: Path, small_config: Build, tmp_path: Path, assert_same_run: SameRun
 ) -> None:

@@ -263,7 +263,7 @@ def lost_by(step: str, folder: Path) -> tuple[PreprocessConfig, Case]:
 AWAY = PreprocessConfig(spacing=None, size=(4, 4, 4), intensity=AS_IT_IS)
 
 
-@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize("memory", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("step", ["foreground", "pad_crop", "resize"])
 def test_a_mask_that_preprocessing_removes_teaches_nothing_and_is_said(
     step: str, memory: bool, store: Store, tmp_path: Path

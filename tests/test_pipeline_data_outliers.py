@@ -133,7 +133,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return build
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_outliers_are_told_of_the_files_and_from_the_cache(
     store: Store, tmp_path: Path, workers: int
 ) -> None:

@@ -41,8 +41,15 @@ def doubtful(make_volumes: Callable[..., Path], tmp_path: Path) -> Path:
     return manifest
 
 
-@pytest.mark.parametrize("cache", ["disk", "ram"])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("workers", "cache"),
+    [
+        (2, "disk"),
+        (0, "ram"),
+        pytest.param(0, "disk", marks=pytest.mark.slow),
+        pytest.param(2, "ram", marks=pytest.mark.slow),
+    ],
+)
 def test_a_doubt_is_told_by_every_command_and_on_the_page(
     small_config: Build, doubtful: Path, tmp_path: Path, lines: Kept, cache: str, workers: int
 ) -> None:

@@ -60,7 +60,7 @@ def make_data(features: int, classes: int = 2, *, cases: int = 60, strength: flo
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("features", [12, 400])
+@pytest.mark.parametrize("features", [12, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_probe_equals_a_plain_pipeline(features: int, classes: int) -> None:
     data = make_data(features, classes)
     weights = {"class_weight": "balanced", "solver": "newton-cholesky", "tol": 1e-10}
@@ -77,6 +77,7 @@ def test_a_probe_equals_a_plain_pipeline(features: int, classes: int) -> None:
         assert answer.inner_folds == 3
 
 
+@pytest.mark.slow
 def test_many_unknowns_have_the_same_optimum() -> None:
     data = make_data(1100, 4, cases=600)
     part = TrainingPart(data.train, data.labels, ())

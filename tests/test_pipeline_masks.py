@@ -254,7 +254,7 @@ def test_a_fold_where_no_mask_is_left_is_refused_before_it_starts(
     assert not (tmp_path / "run" / "fold_0").exists()
 
 
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("first", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_folds_are_shared_with_a_run_that_knows_no_masks(
     first: bool, masked: Path, small_config: Build, tmp_path: Path
 ) -> None:
@@ -279,7 +279,9 @@ def test_folds_are_shared_with_a_run_that_knows_no_masks(
         cross_validate(small_config(*settings, weights[1]), third, Silent(), fold=0)
 
 
-@pytest.mark.parametrize("weights", [(0.0, WEIGHT), (WEIGHT, 0.0)])
+@pytest.mark.parametrize(
+    "weights", [(0.0, WEIGHT), pytest.param((WEIGHT, 0.0), marks=pytest.mark.slow)]
+)
 def test_a_ladder_has_rungs_with_masks_and_without(
     weights: tuple[float, float], masked: Path, tmp_path: Path
 ) -> None:

@@ -134,7 +134,7 @@ def test_options_change_the_run(small_config: Build, reference: Path, tmp_path: 
     assert losses[0] == losses[1] != losses[2]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_memory_gives_the_bits_of_the_disk_and_leaves_no_volume_there(
     small_config: Build,
     reference: Path,

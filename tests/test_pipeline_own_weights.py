@@ -83,7 +83,7 @@ def test_the_network_within_the_heads_of_a_file_is_taken_and_its_heads_are_not(
     assert ("the head around it is left out, and starts anew" in line) == (depth > 0)
 
 
-@pytest.mark.parametrize("network", [RESNET, FLAT])
+@pytest.mark.parametrize("network", [RESNET, pytest.param(FLAT, marks=pytest.mark.slow)])
 def test_another_head_may_follow(network: tuple[str, ...], tmp_path: Path) -> None:
     paths = {
         head: saved(tmp_path / f"{number}.safetensors", *network, head)

@@ -110,7 +110,14 @@ MEMBERS = [f"{name}{seed}" for name in ("fold_0", "fold_1", "refit") for seed in
 
 
 # Four steps a network: within the second one of a fold, at the end of a fold, within the refit.
-@pytest.mark.parametrize("stops", [[6], [8, 9], [18, 3]])
+@pytest.mark.parametrize(
+    "stops",
+    [
+        pytest.param([6], marks=pytest.mark.slow),
+        [8, 9],
+        pytest.param([18, 3], marks=pytest.mark.slow),
+    ],
+)
 def test_resuming_is_exact_for_every_member(
     stops: list[int],
     small_config: Build,
