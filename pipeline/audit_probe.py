@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from .audit_reading import Reading
-from .baselines import disguised_covariates, metadata_chance, metadata_digest, run_baseline
-from .data.fingerprint import remembered
-from .data.metadata_table import SURROUNDINGS, SURROUNDINGS_NAME, Surroundings
+from .baselines import answer_by, disguised_covariates, metadata_chance, metadata_digest
+from .data.formats.rules import reading_by, rules_of
+from .data.metadata_table import metadata_table, without_greys
 from .data.splits import Folds, make_folds
 from .errors import DataError, StorageError
 from .evaluation.audit_record import Decision, Shortcut, read_audit
 from .evaluation.audit_shortcut import Judged, judged_shortcut
+from .evaluation.baselines import CaseTable
 from .evaluation.competitors import is_competitor, read_competitor
-from .run import RunFolder
+from .run import Run, RunFolder
 from .storage import sha256
 
 #: Folder of the answers within that of the audit; `volclass report` takes it.
@@ -73,16 +75,13 @@ def probe_shortcut(reading: Reading, record: Path) -> Shortcut:
     whole = all(is_competitor(place) for place in (folder, folder / _HEADER))
     if known is not None and known.key == key and whole:
         return known
-    _hand_on(reading)
-    run_baseline("metadata", probed, _TITLE, reading.kept, doubts)
-    inner = replace(probed, folder=RunFolder(folder / _HEADER))
-    run_baseline("header", inner, _HEADER_TITLE, reading.kept, doubts)
+    table = _table(reading, probed, doubts)
+    headers = without_greys(table)
+    answer_by("metadata", probed, _TITLE, table)
+    answer_by("header", replace(probed, folder=RunFolder(folder / _HEADER)), _HEADER_TITLE, headers)
     return judged_shortcut(
-        Judged(read_competitor(folder), metadata_chance("metadata", probed, reading.kept, doubts)),
-        Judged(
-            read_competitor(folder / _HEADER),
-            metadata_chance("header", probed, reading.kept, doubts),
-        ),
+        Judged(read_competitor(folder), metadata_chance("metadata", probed, table)),
+        Judged(read_competitor(folder / _HEADER), metadata_chance("header", probed, headers)),
         key,
         resamples=samples,
         seed=seed,
@@ -131,16 +130,11 @@ def _known(path: Path) -> Shortcut | None:
         return None
 
 
-def _hand_on(reading: Reading) -> None:
-    """Gives the baseline what was read already, under the name by which it asks."""
-    found = dict(zip((case.case_id for case in reading.usable), reading.facts, strict=True))
-    remembered(
-        reading.kept / SURROUNDINGS_NAME,
-        SURROUNDINGS,
-        reading.usable,
-        reading.run.contents,
-        lambda case, _: Surroundings(
-            found[case.case_id].extent, found[case.case_id].orientation, found[case.case_id].tilt
-        ),
-        lambda: None,
-    )
+def _table(reading: Reading, run: Run, doubts: Mapping[str, str]) -> CaseTable:
+    """The metadata of all cases of a run's folds; no volume is read for it again."""
+    run.display.line("reading headers")
+    facts = dict(zip((case.case_id for case in reading.usable), reading.facts, strict=True))
+    case_ids = sorted(run.folds.cases)
+    with reading_by(rules_of(run.config.data)):
+        found = [facts[case_id].surroundings for case_id in case_ids]
+        return metadata_table(run.select(tuple(case_ids)), found, doubts)

@@ -77,12 +77,12 @@ class Reading:
                 file=case.image.name,
                 voxel_type=file.voxel_type,
                 file_format=file.file_format,
-                spacing=facts.extent.spacing,
-                shape=facts.extent.shape,
-                orientation=facts.orientation,
-                tilt=facts.tilt,
-                lowest=facts.extent.lowest,
-                highest=facts.extent.highest,
+                spacing=facts.surroundings.extent.spacing,
+                shape=facts.surroundings.extent.shape,
+                orientation=facts.surroundings.orientation,
+                tilt=facts.surroundings.tilt,
+                lowest=facts.surroundings.extent.lowest,
+                highest=facts.surroundings.extent.highest,
             )
             for case, facts, file in zip(self.usable, self.facts, self.files, strict=True)
         ]
@@ -102,7 +102,7 @@ class Reading:
 
     def odd(self) -> list[list[tuple[str, str]]]:
         """What training finds odd about each usable volume beside the others: codes and texts."""
-        found = outliers([facts.extent for facts in self.facts])
+        found = outliers([facts.surroundings.extent for facts in self.facts])
         return [[(item.code, item.text) for item in own] for own in found]
 
 

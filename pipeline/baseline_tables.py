@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,13 +17,14 @@ from .data.fingerprint import grey_values, remembered
 from .data.formats.rules import reading_by, rules_of
 from .data.metadata_table import metadata_table
 from .data.shape import SHAPE_NAMES, shape_key, shape_values
+from .data.surroundings import SURROUNDINGS, SURROUNDINGS_NAME, surroundings
 from .data.transforms import preprocessing_key
 from .errors import ConfigError
 from .evaluation.baselines import CaseTable, CodedTable, Lesson, TableFold
 from .run import Run
 from .storage import sha256
 
-BaselineKind = Literal["majority", "header", "metadata", "histogram", "shape", "clinical"]
+BaselineKind = Literal["majority", "metadata", "histogram", "shape", "clinical"]
 
 _GREYS: TypeAdapter[dict[str, tuple[float, ...]]] = TypeAdapter(dict[str, tuple[float, ...]])
 _Shape = Annotated[
@@ -71,7 +72,6 @@ def table_of(
     run: Run,
     fingerprints: Path,
     cases: Sequence[Case],
-    doubts: Mapping[str, str] | None,
 ) -> CodedTable | None:
     """What a baseline reads of some cases; None where it reads nothing.
 
@@ -80,7 +80,6 @@ def table_of(
         run: Contents, store and configuration.
         fingerprints: Folder that keeps what was read of each volume, by content.
         cases: The rows.
-        doubts: What reading found doubtful, by case id; a metadata baseline may use it.
 
     Raises:
         ConfigError: `clinical` has no covariates.
@@ -90,19 +89,22 @@ def table_of(
     match kind:
         case "majority":
             return None
-        case "header" | "metadata":
-            bar = run.display.bar("reading headers and ranges", len(cases))
-            grey = kind == "metadata"
-            with reading_by(rules_of(run.config.data)):
-                return metadata_table(
-                    cases, run.contents, fingerprints, bar.advance, grey=grey, doubts=doubts
-                )
+        case "metadata":
+            return _metadata(run, fingerprints, cases)
         case "histogram":
             return _histogram(run, fingerprints, cases)
         case "shape":
             return _shape(run, fingerprints, cases)
         case "clinical":
             return _clinical(run, cases)
+
+
+def _metadata(run: Run, fingerprints: Path, cases: Sequence[Case]) -> CaseTable:
+    bar = run.display.bar("reading headers and ranges", len(cases))
+    path = fingerprints / SURROUNDINGS_NAME
+    with reading_by(rules_of(run.config.data)):
+        found = remembered(path, SURROUNDINGS, cases, run.contents, surroundings, bar.advance)
+        return metadata_table(cases, found)
 
 
 def _clinical(run: Run, cases: Sequence[Case]) -> CovariateTable:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -45,19 +45,22 @@ from .run import Run
 from .seeds import derived_seed
 from .storage import sha256
 
+#: `header` is asked for by an audit alone, with a table of its own.
+AnswerKind = BaselineKind | Literal["header"]
+
 #: What the metadata baselines read.
 HEADER = "spacing, size, orientation, tilt, voxel type, file format and site"
 
 #: What is tried, the simplest first. A shortcut need not be linear: a scanner's spacing may lie
 #: between those of two others.
-_LEARNERS: dict[BaselineKind, tuple[Learner, ...]] = {
+_LEARNERS: dict[AnswerKind, tuple[Learner, ...]] = {
     "header": ("logistic_regression", "random_forest"),
     "metadata": ("logistic_regression", "random_forest"),
     "histogram": ("logistic_regression",),
     "shape": ("logistic_regression", "extra_trees"),
     "clinical": ("logistic_regression", "random_forest"),
 }
-_NOTES: dict[BaselineKind, tuple[str, ...]] = {
+_NOTES: dict[AnswerKind, tuple[str, ...]] = {
     "majority": ("shares of the classes",),
     "header": (METADATA, HEADER),
     "metadata": (METADATA, f"{HEADER}; lowest and highest grey value"),
@@ -78,7 +81,6 @@ def run_baseline(
     run: Run,
     title: str,
     fingerprints: Path,
-    doubts: Mapping[str, str] | None = None,
 ) -> None:
     """Answers every test case of a run's folds, and leaves a competitor in the run's folder.
 
@@ -90,7 +92,6 @@ def run_baseline(
         run: Cases, contents, folds, store and folder; nothing is trained in it.
         title: As the comparison shows it.
         fingerprints: Folder that keeps what was read of each volume, by content.
-        doubts: What reading found doubtful, by case id; a metadata baseline may use it.
 
     Raises:
         ConfigError: The run's folder holds a run, or a competitor that is no baseline; or
@@ -99,9 +100,26 @@ def run_baseline(
         StorageError: A file is damaged or cannot be written.
     """
     check_place(run.folder.path, "baseline")
+    cases = run.select(tuple(sorted(run.folds.cases)))
+    answer_by(kind, run, title, table_of(kind, run, fingerprints, cases))
+
+
+def answer_by(kind: AnswerKind, run: Run, title: str, table: CodedTable | None) -> None:
+    """The same by a table that was read already.
+
+    Args:
+        kind: Which one.
+        run: As for `run_baseline`.
+        title: As the comparison shows it.
+        table: A row for each case of the folds, in the order of their ids.
+
+    Raises:
+        ConfigError: The run's folder holds a run, or a competitor that is no baseline.
+        StorageError: A file cannot be written.
+    """
+    check_place(run.folder.path, "baseline")
     case_ids = sorted(run.folds.cases)
     lesson = lesson_of(run, case_ids)
-    table = table_of(kind, run, fingerprints, run.select(tuple(case_ids)), doubts)
     bar = run.display.bar(title, len(run.folds.folds))
     folds, answers = folds_of(run, case_ids), []
     for fold in folds:
@@ -155,26 +173,16 @@ def clinical_digest(run: Run) -> str:
 
 
 def metadata_chance(
-    kind: Literal["header", "metadata"],
-    run: Run,
-    fingerprints: Path,
-    doubts: Mapping[str, str] | None = None,
+    kind: Literal["header", "metadata"], run: Run, table: CodedTable
 ) -> float | None:
     """P-value of metadata: how often they tell shuffled labels as well, by `shuffled_p`.
 
     Args:
         kind: What is read.
         run: As for `run_baseline`.
-        fingerprints: As for `run_baseline`.
-        doubts: As for `run_baseline`.
-
-    Raises:
-        DataError: A volume changed since it was read first, or is refused.
-        StorageError: A file is damaged or cannot be written.
+        table: As for `answer_by`.
     """
     case_ids = sorted(run.folds.cases)
-    table = table_of(kind, run, fingerprints, run.select(tuple(case_ids)), doubts)
-    assert table is not None
     own = derived_seed(run.config.seed, "shuffled", kind)
     return shuffled_p(table, lesson_of(run, case_ids), folds_of(run, case_ids), own)
 
@@ -193,7 +201,7 @@ def disguised_covariates(run: Run) -> tuple[str, ...]:
 
 
 def _answer(
-    kind: BaselineKind, table: CodedTable | None, lesson: Lesson, fold: TableFold, seed: int
+    kind: AnswerKind, table: CodedTable | None, lesson: Lesson, fold: TableFold, seed: int
 ) -> TableAnswer:
     if table is None:
         return frequencies(lesson, fold)
@@ -202,7 +210,7 @@ def _answer(
 
 
 def _read(
-    kind: BaselineKind, run: Run, lesson: Lesson, folds: Sequence[TableFold]
+    kind: AnswerKind, run: Run, lesson: Lesson, folds: Sequence[TableFold]
 ) -> tuple[str, ...]:
     """What a clinical baseline reads, and whether that is the label in disguise."""
     if kind != "clinical":

@@ -23,9 +23,9 @@ from .data.cases import Case
 from .data.formats.rules import Rules, reading_by
 from .data.reader import VolumeReader
 from .data.signals import leave_signals_to_the_main_process
+from .data.surroundings import orientation_of
 from .data.transforms import foreground
 from .data.volume import Volume, VolumeError
-from .data.volume_facts import orientation_of
 from .data.volumes import Refusal
 from .errors import VolclassError
 from .planning.fingerprint import GREY_PERCENTILES, TISSUE, Look, Voxels, is_ct

@@ -28,7 +28,7 @@ from audit_makers import (
 
 from pipeline import audit_probe, audit_reading
 from pipeline.audit import Audit, audit
-from pipeline.data import volume_facts as facts
+from pipeline.data import fingerprint
 from pipeline.data.formats.dispatch import read_volume
 from pipeline.data.volume import Volume
 from pipeline.errors import ConfigError, DataError
@@ -252,9 +252,9 @@ def test_a_second_audit_reads_and_learns_nothing_and_writes_the_same(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it was read again")
 
-    for module in (facts, audit_reading):
+    for module in (fingerprint, audit_reading):
         monkeypatch.setattr(module, "read_volume", never)
-    monkeypatch.setattr(audit_probe, "run_baseline", never)
+    monkeypatch.setattr(audit_probe, "answer_by", never)
     run(fresh)
     assert {name: (first / name).read_bytes() for name in before} == before
 
@@ -286,7 +286,7 @@ def test_a_stopped_audit_goes_on_and_ends_as_if_it_had_not_been(
             raise KeyboardInterrupt
         return read_volume(path)
 
-    monkeypatch.setattr(facts, "read_volume", stopped)
+    monkeypatch.setattr(fingerprint, "read_volume", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(fresh, name="other/audit")
     assert not (fresh.out / "other/audit/audit.json").exists()
@@ -299,8 +299,8 @@ def test_a_volume_that_changes_during_the_audit_is_refused(
     fresh: Scans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = fresh.folder / fresh.rows[1]["image"]
-    monkeypatch.setattr(facts, "read_volume", lambda _: read_volume(other))
-    with pytest.raises(DataError, match="changed during the audit"):
+    monkeypatch.setattr(fingerprint, "read_volume", lambda _: read_volume(other))
+    with pytest.raises(DataError, match="changed meanwhile"):
         run(fresh)
 
 

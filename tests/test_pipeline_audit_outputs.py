@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.build import build_store
 from pipeline.cli import app
-from pipeline.data import volume_facts
+from pipeline.data import fingerprint
 from pipeline.data.manifest import read_manifest
 from pipeline.evaluation import audit_permutation
 from pipeline.evaluation import baselines as tables
@@ -148,7 +148,7 @@ def test_stopped_by_the_user_it_says_so_and_goes_on_with_the_same_command(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(volume_facts, "read_volume", stop)
+        patch.setattr(fingerprint, "read_volume", stop)
         scans.add("p00", "a", blobs(900))
         result = audited(scans)
     assert result.exit_code == 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,17 +14,19 @@ import pytest
 import SimpleITK
 
 from pipeline import baseline_tables
-from pipeline.baseline_tables import BaselineKind
-from pipeline.baselines import run_baseline
+from pipeline.baseline_tables import BaselineKind, table_of
+from pipeline.baselines import answer_by, run_baseline
 from pipeline.build import build_accelerator, build_manifest, build_store
 from pipeline.config import Config
-from pipeline.data import fingerprint, metadata_table, shape
+from pipeline.data import fingerprint, shape
 from pipeline.data.cases import Case
-from pipeline.data.metadata_table import Surroundings, surroundings
+from pipeline.data.metadata_table import without_greys
 from pipeline.data.splits import make_folds
+from pipeline.data.surroundings import Surroundings, surroundings
 from pipeline.data.volumes import prepare
 from pipeline.errors import StorageError
 from pipeline.evaluation import baselines as tables
+from pipeline.evaluation.baselines import CaseTable
 from pipeline.evaluation.competitors import Competitor, read_competitor
 from pipeline.evaluation.intervals import Estimate
 from pipeline.evaluation.results import evaluate
@@ -161,9 +164,15 @@ def test_every_kind_of_metadata_is_seen(what: str, answered: Answered, tmp_path:
         manifest = write(
             folder, voxels=lambda label, generator: shuffled(generator) * (1 + np.float32(label))
         )
-    assert value(answered("metadata", manifest)[1]) > 0.99
+    run, found = answered("metadata", manifest)
+    assert value(found) > 0.99
     if what == "range":  # it alone is taken from voxels
-        assert value(answered("header", manifest)[1]) <= 0.8
+        cases = run.select(tuple(sorted(run.folds.cases)))
+        table = table_of("metadata", run, tmp_path / "fingerprints", cases)
+        assert isinstance(table, CaseTable)
+        inner = replace(run, folder=RunFolder(tmp_path / "header"))
+        answer_by("header", inner, "the header", without_greys(table))
+        assert value(read_competitor(tmp_path / "header")) <= 0.8
 
 
 def turned_by(degrees: float) -> Affine:
@@ -273,7 +282,7 @@ def test_volumes_are_read_once_and_give_the_same_bytes(
     def refuse(*_: object) -> None:
         raise AssertionError("a volume is read again")
 
-    monkeypatch.setattr(metadata_table, "read_volume", refuse)
+    monkeypatch.setattr(fingerprint, "read_volume", refuse)
     monkeypatch.setattr(baseline_tables, "grey_values", refuse)
     monkeypatch.setattr(baseline_tables, "shape_values", refuse)
     answered(kind, manifest)
@@ -296,7 +305,7 @@ def test_what_was_read_before_a_kill_is_kept(
         seen.append(case.case_id)
         return surroundings(case, content)
 
-    monkeypatch.setattr(metadata_table, "surroundings", killed)
+    monkeypatch.setattr(baseline_tables, "surroundings", killed)
     with pytest.raises(KeyboardInterrupt):
         answered("metadata", manifest)
     seen.clear()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.cases import Case
-from pipeline.data.fingerprint import PERCENTILES, extent, file_facts, grey_values
+from pipeline.data.fingerprint import PERCENTILES, extent_of, file_facts, grey_values, read_expected
 from pipeline.data.formats.dispatch import read_volume
 from pipeline.data.volume import VolumeError
 from pipeline.errors import DataError
@@ -23,9 +23,9 @@ def test_a_volume_that_changed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     put(path)
     case = Case("a", "patient", path)
-    assert extent(case, read_volume(path).content).shape == (6, 5, 4)
+    assert extent_of(read_expected(case, read_volume(path).content)).shape == (6, 5, 4)
     with pytest.raises(DataError, match="case a changed meanwhile"):
-        extent(case, "0" * 64)
+        read_expected(case, "0" * 64)
 
 
 def test_formats_and_voxel_types_are_told_apart(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_formats_and_voxel_types_are_told_apart(tmp_path: Path) -> None:
     assert found["mha"].voxel_type == "met_short"
     contents = {name: read_volume(path).content for name, path in files.items()}
     extents = {
-        extent(Case(name, name, path), contents[name])
+        extent_of(read_expected(Case(name, name, path), contents[name]))
         for name, path in files.items()
         if name in ("nii", "nrrd", "mha", "mgz")
     }

@@ -69,12 +69,13 @@ class FileFacts:
     file_format: str
 
 
-def extent(case: Case, content: str) -> Extent:
-    """Reads the extent of a case's volume.
+def read_expected(case: Case, content: str) -> Volume:
+    """Reads a case's volume once more.
 
     Args:
         case: The case.
-        content: The hash of its voxels and geometry that is expected.
+        content: The hash of its voxels and geometry that is expected; what it says of a mask
+            does not matter.
 
     Raises:
         VolumeError: The volume is refused.
@@ -88,7 +89,7 @@ def extent(case: Case, content: str) -> Extent:
             why="its voxels are not those that were read before",
             remedy="restore the file, or start anew in another folder",
         )
-    return extent_of(volume)
+    return volume
 
 
 def extent_of(volume: Volume) -> Extent:
