@@ -42,11 +42,11 @@ def reliability(
         _refuse_foreign(out)
         check_writable(out.parent)
         from .progress import display
-        from .reliability import failures, figures
+        from .reliability import Amounts, failures, figures
         from .reliability import reliability as measure
 
         with display() as shown:
-            seen = measure(out, shown, chosen, flips=flips, mutations=mutations)
+            seen = measure(out, shown, Amounts(chosen, flips, mutations))
         for figure in figures(seen):
             typer.echo(figure.line())
         typer.echo(f"page: {out}")

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL, Lines
+from ladder_runs import Climbed, climbed_in
 
 from pipeline.compare import read_entry
 from pipeline.ensemble import _card as ensemble_card
 from pipeline.ensemble import answers_by_seed
 from pipeline.evaluation.competitors import DISGUISED, Card
 from pipeline.evaluation.seed_figures import seed_figures
-from pipeline.ladder import ladder
 from pipeline.storage import read_table
 
 PLAN = {
@@ -29,39 +28,25 @@ PLAN = {
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("plan") / "ladder.yaml"
-    path.write_text(json.dumps(PLAN))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def overrides(small_manifest: Path) -> list[str]:
-    return [*SMALL, f"data.manifest={small_manifest}", "train.epochs=1"]
-
-
-@pytest.fixture(scope="module")
-def climbed(tmp_path_factory: pytest.TempPathFactory, plan: str, overrides: list[str]) -> Path:
-    out = tmp_path_factory.mktemp("ensemble") / "ladder"
-    ladder(plan, out, Lines(), overrides)
-    return out
+def climbed(tmp_path_factory: pytest.TempPathFactory, small_manifest: Path) -> Climbed:
+    return climbed_in(tmp_path_factory.mktemp("ensemble"), PLAN, small_manifest)
 
 
 def probabilities(path: Path) -> dict[str, float]:
     return {row["case_id"]: float(row["p_left"]) for row in read_table(path)}
 
 
-def test_its_answer_is_the_mean_of_its_parts(climbed: Path) -> None:
+def test_its_answer_is_the_mean_of_its_parts(climbed: Climbed) -> None:
     net, grey, both = (
-        probabilities(climbed / name / "predictions.csv") for name in ("net", "grey", "both")
+        probabilities(climbed.out / name / "predictions.csv") for name in ("net", "grey", "both")
     )
     assert both.keys() == net.keys()
     assert all(abs(both[case] - (net[case] + grey[case]) / 2) < 1e-9 for case in both)
 
 
-def test_each_seed_is_averaged_with_the_part_that_has_none(climbed: Path) -> None:
-    answers = {name: read_entry(climbed / name).answers for name in ("net", "grey", "both")}
-    by_seed = {name: answers_by_seed(climbed / name, item) for name, item in answers.items()}
+def test_each_seed_is_averaged_with_the_part_that_has_none(climbed: Climbed) -> None:
+    answers = {name: read_entry(climbed.out / name).answers for name in ("net", "grey", "both")}
+    by_seed = {name: answers_by_seed(climbed.out / name, item) for name, item in answers.items()}
     assert {name: sorted(seeds) for name, seeds in by_seed.items()} == {
         "net": [0, 1],
         "grey": [0],
@@ -72,9 +57,9 @@ def test_each_seed_is_averaged_with_the_part_that_has_none(climbed: Path) -> Non
         np.testing.assert_allclose(by_seed["both"][seed].probabilities, expected, atol=1e-9)
 
 
-def test_the_seeds_together_are_what_the_fold_answers(climbed: Path) -> None:
-    answers = read_entry(climbed / "net").answers
-    seeds = answers_by_seed(climbed / "net", answers)
+def test_the_seeds_together_are_what_the_fold_answers(climbed: Climbed) -> None:
+    answers = read_entry(climbed.out / "net").answers
+    seeds = answers_by_seed(climbed.out / "net", answers)
     mean = np.mean([item.probabilities for item in seeds.values()], axis=0)
     np.testing.assert_allclose(mean, answers.scored.probabilities, atol=1e-9)
     figures = seed_figures([*seeds.values()])
@@ -83,20 +68,16 @@ def test_the_seeds_together_are_what_the_fold_answers(climbed: Path) -> None:
     assert figures.mean_auroc == pytest.approx(np.mean(figures.auroc))
 
 
-def test_it_is_made_anew_when_a_part_answers_otherwise(
-    climbed: Path, plan: str, overrides: list[str]
-) -> None:
-    path = climbed / "grey" / "predictions.csv"
+def test_it_is_made_anew_when_a_part_answers_otherwise(climbed: Climbed) -> None:
+    path = climbed.out / "grey" / "predictions.csv"
     kept = path.read_text()
     rows = read_table(path)
     swapped = kept.replace(rows[0]["p_left"], "0.25").replace(rows[0]["p_right"], "0.75")
     path.write_text(swapped.replace(f"{rows[0]['prediction']},0.25", "right,0.25"))
-    lines = Lines()
-    ladder(plan, climbed, lines, overrides)
-    assert any("the answers of its parts are not those" in line for line in lines.shown)
+    assert any("the answers of its parts are not those" in line for line in climbed.again())
     first = rows[0]["case_id"]
-    net = probabilities(climbed / "net" / "predictions.csv")[first]
-    both = probabilities(climbed / "both" / "predictions.csv")[first]
+    net = probabilities(climbed.out / "net" / "predictions.csv")[first]
+    both = probabilities(climbed.out / "both" / "predictions.csv")[first]
     assert both == pytest.approx((net + 0.25) / 2)
 
 
@@ -124,8 +105,8 @@ def test_what_is_in_doubt_in_a_part_is_in_doubt_in_the_whole() -> None:
     assert found.untrained_parts == ("random: random features",)
 
 
-def test_the_page_calls_it_an_ensemble(climbed: Path) -> None:
-    summary = json.loads((climbed / "comparison.json").read_text())
+def test_the_page_calls_it_an_ensemble(climbed: Climbed) -> None:
+    summary = json.loads((climbed.out / "comparison.json").read_text())
     (card,) = (c for c in summary["competitors"] if c["title"] == "net and grey")
     assert card["kind"] == "ensemble"
     assert card["notes"] == ["mean of net, grey", "3D in part"]

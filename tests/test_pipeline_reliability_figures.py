@@ -16,7 +16,6 @@ from pipeline.reliability import (
     flipped_header_bits,
     mutated_headers,
     orientations,
-    peer_flips,
 )
 from pipeline.reliability.bad_file import one_file
 from pipeline.reliability.peers import comparable
@@ -38,8 +37,8 @@ def test_bits_of_the_gzip_header_are_refused_or_mean_nothing(tmp_path: Path) -> 
 
 
 def test_the_same_flips_pass_others_by(tmp_path: Path) -> None:
-    assert peer_flips("SimpleITK", tmp_path, count=5).silent == 5
-    found = peer_flips("nibabel", tmp_path, count=20)
+    assert flipped_bits(tmp_path, count=5, peer="SimpleITK").silent == 5
+    found = flipped_bits(tmp_path, count=20, peer="nibabel")
     assert found.silent > 10
     assert found.silent + found.detected == 20
 

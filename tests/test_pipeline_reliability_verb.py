@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.reliability import ROWS, BadFile, measure
+from pipeline.reliability import ROWS, Amounts, BadFile
 from pipeline.reliability.bad_file import one_file
 from pipeline.reliability.volumes import GOOD_GZ
 
@@ -88,11 +88,11 @@ def test_all_rows_and_the_counts_of_the_goal_are_the_defaults() -> None:
 
     from pipeline.reliability_verb import reliability
 
-    asked = signature(measure).parameters
+    asked = Amounts()
     told = signature(reliability).parameters
-    assert set(asked["rows"].default) == set(ROWS)
-    assert told["flips"].default == asked["flips"].default == 500
-    assert told["mutations"].default == asked["mutations"].default == 5000
+    assert set(asked.rows) == set(ROWS)
+    assert told["flips"].default == asked.flips == 500
+    assert told["mutations"].default == asked.mutations == 5000
 
 
 def test_the_page_of_the_project_is_of_a_whole_run_that_held() -> None:

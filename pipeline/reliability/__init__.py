@@ -7,9 +7,9 @@ from .bombs import Bomb, bombs
 from .collection import FAMILIES, collection
 from .command import reliability
 from .examination import Examined, examine
-from .flips import Flips, flipped_bits, flipped_header_bits, peer_flips
+from .flips import Flips, flipped_bits, flipped_header_bits
 from .goals import Figure, failures, figures
-from .measurement import Measured, measure
+from .measurement import Amounts, Measured, measure
 from .mutations import Mutations, mutated_headers
 from .orientations import Orientation, orientations
 from .page import page
@@ -21,6 +21,7 @@ __all__ = [
     "FAMILIES",
     "PEERS",
     "ROWS",
+    "Amounts",
     "BadFile",
     "Bomb",
     "Compared",
@@ -42,6 +43,5 @@ __all__ = [
     "mutated_headers",
     "orientations",
     "page",
-    "peer_flips",
     "reliability",
 ]

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from ..data.formats.inflater import GZIP_MAGIC
 from ..storage import make_folder, remove_folder, rename, write_bytes
 from .privileges import can_be_plain
 
@@ -82,6 +83,32 @@ def one_file(name: str, content: bytes) -> Callable[[Path], str]:
         return name
 
     return plant
+
+
+def bad_volume(
+    row: int,
+    name: str,
+    content: bytes,
+    *codes: str,
+    expected: Outcome = "quarantine",
+    file: str = "",
+    data: Mapping[str, JsonValue] | None = None,
+    twin: bool = False,
+) -> BadFile:
+    """A bad file that is one volume.
+
+    Args:
+        row: As in `BadFile`, like `name`, `codes`, `expected`, `data` and `twin`.
+        name: What is wrong with it.
+        content: Of the file.
+        codes: Of which one must be given.
+        expected: What must become of it.
+        file: Its name; by default that of a NIfTI file, compressed where the content is.
+        data: Further keys of the section `data`.
+        twin: Whether it must be read as the reference volume.
+    """
+    file = file or ("x.nii.gz" if content.startswith(GZIP_MAGIC) else "x.nii")
+    return BadFile(row, name, expected, codes, one_file(file, content), data=data or {}, twin=twin)
 
 
 def remove_planted(place: Path) -> None:

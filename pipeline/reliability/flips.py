@@ -54,6 +54,7 @@ def flipped_bits(
     count: int = 500,
     seed: int = 0,
     advance: Callable[[int], None] = unseen,
+    peer: Peer = "volclass",
 ) -> Flips:
     """Flips bits of a whole `.nii.gz`, its gzip header and trailer included, drawn by chance.
 
@@ -62,9 +63,11 @@ def flipped_bits(
         count: How many bits.
         seed: Of the choice.
         advance: Called with how many more were tried.
+        peer: Who reads the files.
     """
     content = _content()
-    return _ours(folder, content, _bits(content, count, seed), advance)
+    end = _our_end(folder, content) if peer == "volclass" else _end_of(peer)
+    return _flips(folder, content, _bits(content, count, seed), end, advance)
 
 
 def flipped_header_bits(folder: Path) -> Flips:
@@ -73,26 +76,38 @@ def flipped_header_bits(folder: Path) -> Flips:
     Some mean nothing for the voxels: the time, the system that wrote the file, how hard it tried.
     No checksum covers them (RFC 1952).
     """
-    return _ours(folder, _content(), range(_GZIP_HEADER_BITS), unseen)
-
-
-def peer_flips(
-    peer: Peer,
-    folder: Path,
-    count: int = 500,
-    seed: int = 0,
-    advance: Callable[[int], None] = unseen,
-) -> Flips:
-    """What another reader does with the files of `flipped_bits`.
-
-    Args:
-        peer: The reader.
-        folder: Where the files are written.
-        count: How many bits.
-        seed: Of the choice.
-        advance: Called with how many more were tried.
-    """
     content = _content()
+    end = _our_end(folder, content)
+    return _flips(folder, content, range(_GZIP_HEADER_BITS), end, unseen)
+
+
+def _content() -> bytes:
+    return packed(nifti(voxels(shape=_SHAPE), AFFINE))
+
+
+def _bits(content: bytes, count: int, seed: int) -> list[int]:
+    generator = random.Random(seed)
+    return [generator.randrange(8 * len(content)) for _ in range(count)]
+
+
+def _our_end(folder: Path, content: bytes) -> Callable[[Path], str]:
+    """What our reader makes of a file, told from the whole one."""
+    make_folder(folder)
+    sound = folder / "sound.nii.gz"
+    write_bytes(sound, content)
+    whole = read_volume(sound).content
+
+    def _end(path: Path) -> str:
+        try:
+            return "harmless" if read_volume(path).content == whole else "silent"
+        except VolumeError:
+            return "detected"
+
+    return _end
+
+
+def _end_of(peer: Peer) -> Callable[[Path], str]:
+    """What another reader makes of a file."""
     whole = voxels(shape=_SHAPE)
     set_up = functools.cache(lambda: reader(peer))  # once in each process
 
@@ -106,33 +121,7 @@ def peer_flips(
                 return "detected"
         return "harmless" if same else "silent"
 
-    return _flips(folder, content, _bits(content, count, seed), _end, advance)
-
-
-def _content() -> bytes:
-    return packed(nifti(voxels(shape=_SHAPE), AFFINE))
-
-
-def _bits(content: bytes, count: int, seed: int) -> list[int]:
-    generator = random.Random(seed)
-    return [generator.randrange(8 * len(content)) for _ in range(count)]
-
-
-def _ours(
-    folder: Path, content: bytes, bits: Sequence[int], advance: Callable[[int], None]
-) -> Flips:
-    make_folder(folder)
-    sound = folder / "sound.nii.gz"
-    write_bytes(sound, content)
-    whole = read_volume(sound).content
-
-    def _end(path: Path) -> str:
-        try:
-            return "harmless" if read_volume(path).content == whole else "silent"
-        except VolumeError:
-            return "detected"
-
-    return _flips(folder, content, bits, _end, advance)
+    return _end
 
 
 def _flips(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
-from .bad_file import BadFile, Outcome, one_file
+from .bad_file import BadFile
+from .bad_file import bad_volume as _bad
 from .volumes import (
     AFFINE,
     GOOD,
@@ -40,19 +39,6 @@ ElementSpacing = 2 1.5 3
 ElementType = MET_SHORT
 ElementDataFile = LOCAL
 """
-
-
-def _bad(
-    row: int,
-    name: str,
-    content: bytes,
-    *codes: str,
-    expected: Outcome = "quarantine",
-    file: str = "x.nii",
-    data: Mapping[str, JsonValue] | None = None,
-    twin: bool = False,
-) -> BadFile:
-    return BadFile(row, name, expected, codes, one_file(file, content), data=data or {}, twin=twin)
 
 
 def _turned(degrees: float, shift: float = 0.0) -> NDArray[np.float64]:
@@ -96,7 +82,7 @@ def orientation_faults() -> list[BadFile]:
              expected="warn", data={"assume_orientation": "nifti"}),
         _bad(28, "50 mm", nifti(voxels(), AFFINE, qform=_turned(0.0, 50.0)), conflict),
         _bad(28, "2 degrees", nifti(voxels(), AFFINE, qform=_turned(2.0)), conflict),
-        _bad(28, "a quarter turn", packed(turned), conflict, file="x.nii.gz"),
+        _bad(28, "a quarter turn", packed(turned), conflict),
         _bad(28, "the sform is preferred", turned, "W_ORIENTATION",
              expected="warn", data={"prefer": "sform"}, twin=True),
         _bad(28, "the qform is preferred", turned, "W_ORIENTATION",
@@ -130,7 +116,7 @@ def affine_faults() -> list[BadFile]:
         _bad(32, "20 degrees", nifti(voxels(), _turned(20.0)), expected="ok"),
         _bad(32, "moved", nifti(voxels(), straight @ AFFINE), expected="ok"),
         *(
-            _bad(33, axes, packed(_twin(axes)), expected="ok", file="x.nii.gz", twin=True)
+            _bad(33, axes, packed(_twin(axes)), expected="ok", twin=True)
             for axes in ("LAS", "LPS", "PIR", "SLA")
         ),
     ]  # fmt: skip

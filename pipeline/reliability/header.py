@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
-from pydantic import JsonValue
 
-from .bad_file import BadFile, Outcome, one_file
+from .bad_file import BadFile
+from .bad_file import bad_volume as _bad
 from .volumes import BITPIX, DATATYPE, DIM, GOOD, OFFSET, SHAPE, nifti, packed, patched, voxels
-
-
-def _bad(
-    row: int,
-    name: str,
-    content: bytes,
-    *codes: str,
-    expected: Outcome = "quarantine",
-    data: Mapping[str, JsonValue] | None = None,
-    twin: bool = False,
-) -> BadFile:
-    file = "x.nii.gz" if content[:2] == b"\x1f\x8b" else "x.nii"
-    return BadFile(row, name, expected, codes, one_file(file, content), data=data or {}, twin=twin)
 
 
 def _frames(count: int) -> bytes:

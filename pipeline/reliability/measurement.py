@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +10,27 @@ from ..progress import Display
 from .bombs import Bomb, bombs
 from .collection import collection
 from .examination import Examined, examine
-from .flips import Flips, flipped_bits, flipped_header_bits, peer_flips
+from .flips import Flips, flipped_bits, flipped_header_bits
 from .mutations import Mutations, mutated_headers
 from .orientations import Orientation, orientations
 from .peers import Compared, compare
 from .readers import PEERS, Peer
 from .table import ROWS
 
-FLIPS, MUTATIONS = 500, 5000
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """How much is measured; by default all that the page of the project tells.
+
+    Attributes:
+        rows: Of table A, whose files are made.
+        flips: How many bits are flipped.
+        mutations: How many bytes of a header are changed.
+    """
+
+    rows: tuple[int, ...] = tuple(ROWS)
+    flips: int = 500
+    mutations: int = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +69,19 @@ class Measured:
         return set(self.rows) == set(ROWS)
 
 
-def measure(
-    folder: Path,
-    display: Display,
-    rows: Collection[int] = tuple(ROWS),
-    flips: int = FLIPS,
-    mutations: int = MUTATIONS,
-) -> Measured:
+def measure(folder: Path, display: Display, amounts: Amounts) -> Measured:
     """Makes the bad files, and sees what becomes of them.
 
     Args:
         folder: An empty folder for all files; they are left there.
         display: Where progress is shown.
-        rows: Of table A, whose files are made.
-        flips: How many bits are flipped.
-        mutations: How many bytes of a header are changed.
+        amounts: How much.
     """
     start = time.monotonic()
-    files = [file for file in collection() if file.row in rows]
+    files = [file for file in collection() if file.row in amounts.rows]
+    flips, mutations = amounts.flips, amounts.mutations
     return Measured(
-        tuple(sorted(rows)),
+        tuple(sorted(amounts.rows)),
         tuple(examine(files, folder / "examined", display.bar("bad files", len(files)).advance)),
         tuple(f"{file.row}, {file.name}" for file in files if not file.possible),
         tuple(compare(files, folder / "peers", display.bar("readers", len(files)).advance)),
@@ -95,4 +100,4 @@ def measure(
 def _flips_of_peers(folder: Path, count: int, display: Display) -> dict[Peer, Flips]:
     others = [peer for peer in PEERS if peer != "volclass"]
     bar = display.bar("flipped bits, others", count * len(others))
-    return {peer: peer_flips(peer, folder, count, advance=bar.advance) for peer in others}
+    return {peer: flipped_bits(folder, count, advance=bar.advance, peer=peer) for peer in others}

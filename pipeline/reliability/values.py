@@ -8,24 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 from pydantic import JsonValue
 
-from .bad_file import BadFile, Outcome, one_file
+from .bad_file import BadFile
+from .bad_file import bad_volume as _bad
 from .volumes import DIM, GOOD, SHAPE, SLOPE, nifti, packed, patched, voxels, with_value
 
 _NAN, _INF = math.nan, math.inf
 _FILL: Mapping[str, JsonValue] = {"nan": "fill"}
 _CEILING: Mapping[str, JsonValue] = {"max_bytes": 16 << 20}
-
-
-def _bad(
-    row: int,
-    name: str,
-    content: bytes,
-    *codes: str,
-    expected: Outcome = "quarantine",
-    data: Mapping[str, JsonValue] | None = None,
-) -> BadFile:
-    file = "x.nii.gz" if content[:2] == b"\x1f\x8b" else "x.nii"
-    return BadFile(row, name, expected, codes, one_file(file, content), data=data or {})
 
 
 def _filled(value: float, dtype: str = "<f4") -> bytes:
