@@ -13,6 +13,7 @@ from .contract import FeatureInfo, StageInfo
 from .decoder import UNetDecoder
 from .pooling import PoolName
 from .pyramid import FeaturePyramid
+from .skeleton import without_numbers
 from .slices import SliceAnswer, SliceClassifier
 from .slicing import Axis, Plane
 from .unet import UNet2d, unet2d
@@ -41,4 +42,5 @@ __all__ = [
     "read_tensors",
     "read_weights",
     "unet2d",
+    "without_numbers",
 ]

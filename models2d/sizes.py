@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .contract import Pair
+from .skeleton import ShapesOnly
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -79,7 +80,7 @@ def try_image(network: nn.Module, in_chans: int, size: Pair) -> Shapes:
     was_training = network.training
     network.eval()
     try:
-        with torch.device("meta"), torch.no_grad():
+        with torch.device("meta"), torch.no_grad(), ShapesOnly():
             image = torch.empty(1, in_chans, *size)
             outputs: Tensor | tuple[Tensor, ...] = functional_call(network, tensors, (image,))
     finally:

@@ -4,13 +4,13 @@ import difflib
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 
-import torch
 from torch import nn
 
 from .contract import FeatureInfo, StageInfo
 from .network import ZooNetwork
 from .options import check_effects, is_resnet, resolve_options
 from .sizes import shapes_of
+from .skeleton import without_numbers
 from .stem import find_first_conv, fold_input, make_small_stem
 
 __all__ = ["ZooNetwork", "create_model", "is_model", "list_models"]
@@ -114,7 +114,7 @@ def _unknown_name(name: str) -> str:
 def _build_default(name: str) -> nn.Module:
     import timm
 
-    with torch.device("meta"):
+    with without_numbers():
         network: nn.Module = timm.create_model(name)
     return network
 

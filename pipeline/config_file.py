@@ -10,6 +10,8 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -191,15 +193,21 @@ def parse_yaml(path: Path) -> Tree:
         ConfigError: It cannot be read, or is no mapping.
     """
     try:
-        loader = _SafeLoader(path.read_text(encoding="utf-8"))
-        tree = loader.get_single_data()
+        # A copy: what is made of it is the caller's.
+        tree = deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except (OSError, *_NOT_YAML) as error:
         raise ConfigError("cannot read the config", where=str(path), why=str(error)) from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError("a config is a mapping of sections", where=str(path))
-    return cast("Tree", tree)
+    return tree
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> JsonValue:
+    """What YAML says; most configs of a ladder, a search or a session rest on the same files."""
+    return cast("JsonValue", _SafeLoader(text).get_single_data())
 
 
 def _anchor(tree: Tree, folder: Path) -> None:

@@ -103,7 +103,7 @@ def cross_validate(
             check_unseen(run, numbers)
             run = _with_slice_features(run, stop)
             _train_folds(run, numbers, stop)
-            if first:
+            if first and config.cv.refit:
                 # Before the refit: it changes no figure, and may still be stopped.
                 write_report(folder.path)
             _refit(run, stop)

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import platform
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -264,15 +265,18 @@ def training_identity(run: Run) -> str:
     return sha256(json.dumps([parts, run.folds.sha256], sort_keys=True).encode())
 
 
+@cache
+def _versions() -> dict[str, JsonValue]:
+    """Of what is installed, which does not change while we run."""
+    return {name: importlib.metadata.version(name) for name in ("volclass", *_LIBRARIES)}
+
+
 def environment(accelerator: Accelerator) -> dict[str, JsonValue]:
     """Versions and machine, as far as they can change a result's last bits; no names, no paths."""
     import torch
 
-    versions: dict[str, JsonValue] = {
-        name: importlib.metadata.version(name) for name in ("volclass", *_LIBRARIES)
-    }
     return {
-        **versions,
+        **_versions(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "device": str(accelerator.device.type),

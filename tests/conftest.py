@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gc
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,12 +14,20 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from markupsafe import Markup
+from numpy.typing import NDArray
 from torch import Tensor
 
+from dicom_makers import InThisProcess
+from pipeline import predict
 from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.crossval import cross_validate
+from pipeline.data.formats import dicom_series
+from pipeline.evaluation import audit_permutation, baselines
 from pipeline.progress import Silent
+from pipeline.reports import compare_page, drawings, probe_page, slice_section, tune_page
+from pipeline.reports.pictures import three_planes
 from pipeline.storage import read_table
 
 #: Columns of a log that tell how long it took.
@@ -66,6 +75,14 @@ def lines() -> Lines:
 def one_thread() -> None:
     """Tests share the machine; small networks gain nothing from more threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """No power fails during a test; that files are synced, the tests of storage show."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +134,53 @@ def reference(tmp_path_factory: pytest.TempPathFactory, small_manifest: Path) ->
     return out
 
 
+#: Where pages take their drawings from: half of the time that a small run takes.
+DRAWINGS = {
+    drawings: ("roc_plot", "precision_recall_plot", "reliability_plot", "learning_plot"),
+    compare_page: ("forest_plot",),
+    probe_page: ("depth_plot",),
+    slice_section: ("profile_plot", "strip_plot"),
+    tune_page: ("history_plot", "slice_plot"),
+}
+
+
+@pytest.fixture(scope="module")
+def undrawn(reference: Path) -> Iterator[None]:
+    """Leaves the drawings of pages out, for files whose many runs are about something else.
+
+    Pages are written, and figures computed, as ever; a picture that was made before is made once.
+    The shared run is drawn: it comes first.
+    """
+    assert "<path" in (reference / "report" / "index.html").read_text(encoding="utf-8")
+    made: dict[tuple[bytes, object], bytes] = {}
+
+    def made_once(volume: NDArray[np.float32], spacing: tuple[float, float, float]) -> bytes:
+        key = volume.tobytes(), (volume.shape, volume.dtype.str, spacing)
+        if key not in made:
+            made[key] = three_planes(volume, spacing)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for page, names in DRAWINGS.items():
+            for name in names:
+                patch.setattr(page, name, lambda *_, **__: Markup('<svg role="img"></svg>'))
+        patch.setattr(predict, "three_planes", made_once)
+        yield
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process for DICOM is for has its own tests; starting one takes half a second."""
+    monkeypatch.setattr(dicom_series, "SeriesProcess", InThisProcess)
+
+
+@pytest.fixture
+def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logistic regression without a choice of its penalty is enough for an audit, and quick."""
+    monkeypatch.setattr(baselines, "inner_splits", lambda *_: [])
+    monkeypatch.setattr(audit_permutation, "SHUFFLINGS", 79)
+
+
 def _fold_tensors(run: Path, fold: int, kind: str) -> dict[str, Tensor]:
     index = json.loads((run / f"fold_{fold}/checkpoints/checkpoints.json").read_text())
     entry = index["best"] if kind == "best" else index["generations"][0]
@@ -165,8 +229,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
-def pytest_sessionstart() -> None:
-    """Spares the libraries' objects, which never go, from each collection: half a second a run."""
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> None:
+    """Spares the libraries' objects, which never go, from each collection: half a second a run.
+
+    Libraries are imported when a file needs them, so once at the start is not enough.
+    """
     gc.collect()
     gc.freeze()
 

@@ -11,12 +11,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
+import yaml
+from pydantic import JsonValue
 from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.config_file import find_config, load_config, parse_yaml
+from pipeline.evaluation import baselines as tables
 from pipeline.storage import read_table
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +50,8 @@ def quick(words: list[str]) -> list[str]:
     if "--config" not in words or words[1].startswith("benchmarks/"):
         return words
     if words[1] == "ladders/quick":
-        return [*words, *QUICK, "preprocess.size=[16,16,8]", "report.bootstrap=100"]
+        few = [*QUICK, "preprocess.size=[16,16,8]", "report.bootstrap=100"]
+        return [words[0], smaller_ladder(words[1]), *words[2:], *few]
     if words[1] == "tuning/mr_patches":
         few = [*QUICK, SMALL["poolformer"], "preprocess.size=[16,16,8]"]
         return [words[0], shorter_search(words[1]), *words[2:], *few]
@@ -54,6 +59,20 @@ def quick(words: list[str]) -> list[str]:
         return [*words, *QUICK, SMALL["slices"]]
     kind = "resnet" if any("resnet" in word for word in words) else "poolformer"
     return [*words, *QUICK, SMALL[kind]]
+
+
+def smaller_ladder(name: str) -> str:
+    """The shipped ladder with small networks in its rungs."""
+    plan = parse_yaml(find_config(name))
+    plan |= {"config": "volumes/mr_patches"}
+    for rung in cast("list[dict[str, JsonValue]]", plan["rungs"]):
+        if rung["kind"] in ("train", "probe"):
+            settings = cast("dict[str, JsonValue]", rung.setdefault("set", {}))
+            network = str(settings.get("model.name", "poolformer"))
+            kind = {"resnet18": "slices", "monai_resnet10": "resnet"}.get(network, network)
+            settings["model.options"] = yaml.safe_load(SMALL[kind].partition("=")[2])
+    Path("ladder.yaml").write_text(json.dumps(plan))
+    return "ladder.yaml"
 
 
 def shorter_search(name: str) -> str:
@@ -85,7 +104,9 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def test_every_command_of_the_guide_runs(workplace: Path) -> None:
+def test_every_command_of_the_guide_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for trees in ("_TREES", "_RANDOM_TREES"):
+        monkeypatch.setattr(tables, trees, 20)
     if MEDMNIST.is_dir():
         (workplace / "medmnist").symlink_to(MEDMNIST.resolve())
     seen = set()

@@ -25,6 +25,9 @@ from pipeline.evaluation.published import PUBLISHED
 from pipeline.ladder_config import read_ladder
 from pipeline.train import train_member
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAME, SIDE, COUNTS = "adrenalmnist3d", 12, (24, 12, 12)
 OFFICIAL = SETS[NAME]
 PLAN = {
@@ -125,6 +128,7 @@ def patch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPat
             path.write_text(json.dumps(content))
             patch.setattr(module, name, str(path))
         patch.setattr(tables, "_TREES", 20)
+        patch.setattr(tables, "_RANDOM_TREES", 20)
         yield patch
 
 

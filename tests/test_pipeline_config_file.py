@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import Config
-from pipeline.config_file import all_keys, config_text, load_config, shipped_configs, validate
+from pipeline.config_file import (
+    all_keys,
+    config_text,
+    find_config,
+    load_config,
+    parse_yaml,
+    shipped_configs,
+    validate,
+)
 from pipeline.errors import ConfigError
 
 
@@ -69,6 +77,15 @@ def test_a_wrong_override_is_refused_by_name(override: str, expected: str) -> No
         load_config("base", [override])
     assert expected in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_what_one_reader_changes_is_not_what_the_next_one_reads() -> None:
+    base = find_config("base")
+    changed = parse_yaml(base)
+    changed["train"] = {}
+    load_config("base", ["train.lr=0.5", "augment.affine.degrees=1"])
+    assert parse_yaml(base)["train"] != {}
+    assert load_config("base") == load_config("base", ["seed=0"])
 
 
 def test_all_problems_are_listed_at_once() -> None:

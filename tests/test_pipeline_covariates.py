@@ -26,6 +26,9 @@ from pipeline.reports.page import write_report
 from pipeline.run import training_identity
 from pipeline.storage import read_table
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 class ShownLines(Display, Protocol):
     """A display that keeps its lines."""

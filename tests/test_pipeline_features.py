@@ -25,6 +25,9 @@ from pipeline.progress import Bar, Silent
 from pipeline.run import Member
 from pipeline.storage import read_json, write_arrays
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Build = Callable[..., Config]
 CHANNELS = (4, 8, 8, 8)
 

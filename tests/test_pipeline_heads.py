@@ -18,6 +18,9 @@ from pipeline.errors import ConfigError
 from pipeline.progress import Silent
 from pipeline.storage import read_table
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = "model.options={depths: [1, 1], dims: [4, 8]}"
 ALL = "model.head={stages: all, pool: stats, foreground: true}"
 CUBE = ("preprocess.spacing=null", "preprocess.size=[16, 16, 16]")

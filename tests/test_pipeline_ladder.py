@@ -28,6 +28,9 @@ from pipeline.ladder import ladder
 from pipeline.progress import Display, Silent
 from pipeline.storage import locked, read_table
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 nib: Any = nibabel  # has no types for what is used here
 Files = dict[str, bytes]
 
@@ -61,6 +64,7 @@ def few_trees() -> Iterator[None]:
     """Enough for what is tested, and quick."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "_TREES", 20)
+        patch.setattr(tables, "_RANDOM_TREES", 20)
         yield
 
 

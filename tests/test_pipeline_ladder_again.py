@@ -23,6 +23,9 @@ from pipeline.progress import Display, Silent
 from pipeline.split import split
 from pipeline.storage import read_table, write_table
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 nib: Any = nibabel  # has no types for what is used here
 
 
@@ -59,6 +62,7 @@ def few_trees() -> Iterator[None]:
     """Enough for what is tested, and quick."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "_TREES", 20)
+        patch.setattr(tables, "_RANDOM_TREES", 20)
         yield
 
 

@@ -20,6 +20,9 @@ from pipeline.ladder_config import read_ladder
 from pipeline.progress import Display, Silent
 from pipeline.storage import read_table, write_table
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 COVARIATES: dict[str, object] = {"data.covariates": ["age", "sex"]}
 RUNGS: list[dict[str, object]] = [
     {"name": "clinical", "kind": "clinical", "title": "clinical only"},
@@ -39,6 +42,7 @@ def few_trees() -> Iterator[None]:
     """Enough for what is tested, and quick."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "_TREES", 20)
+        patch.setattr(tables, "_RANDOM_TREES", 20)
         yield
 
 

@@ -35,6 +35,9 @@ from pipeline.progress import Display, Silent
 from pipeline.storage import read_table
 from pipeline.training.task import ClassificationTask
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 nib: Any = nibabel  # has no types for what is used here
 
 

@@ -10,12 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline import crossval
 from pipeline.config import Config
 from pipeline.crossval import cross_validate
 from pipeline.errors import ConfigError
 from pipeline.predict import predict
 from pipeline.progress import Silent
+from pipeline.reports.page import Report, write_report
 from pipeline.storage import read_table
+
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 Build = Callable[..., Config]
 MIXED = (
@@ -99,15 +104,25 @@ def test_the_refitted_network_predicts_when_asked(
 
 
 def test_a_run_without_a_refit_says_how_to_get_one_and_gets_it(
-    small_config: Build, small_manifest: Path, tmp_path: Path
+    small_config: Build, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, images = tmp_path / "run", str(small_manifest.parent / "images")
+    refitted: list[bool] = []
+
+    def watched(folder: Path) -> Report:
+        refitted.append((folder / "refit" / "log.csv").is_file())
+        return write_report(folder)
+
+    monkeypatch.setattr(crossval, "write_report", watched)
     cross_validate(small_config("train.epochs=1"), run, Silent())
+    assert refitted == [False]
     before = (run / "predictions.csv").read_bytes()
     with pytest.raises(ConfigError, match="no network of all cases") as caught:
         predict(run, [images], tmp_path / "p.csv", Silent(), refit=True)
     assert "--resume cv.refit=true" in str(caught.value)
     cross_validate(small_config("train.epochs=1", "cv.refit=true"), run, Silent(), resume=True)
+    # The figures are there before the refit begins, which may take long.
+    assert refitted == [False, False, True]
     assert (run / "predictions.csv").read_bytes() == before
     assert len(predict(run, [images], tmp_path / "p.csv", Silent(), refit=True)) == 20
 

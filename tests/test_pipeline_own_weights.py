@@ -20,6 +20,9 @@ from pipeline.errors import ConfigError
 from pipeline.progress import Silent
 from pipeline.storage import read_table
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 POOLFORMER = ("model.options={depths: [1, 1, 1, 1], dims: [4, 8, 8, 8]}",)
 RESNET = ("model.name=monai_resnet10", "model.options={block_inplanes: [4, 6, 8, 10]}")
 FLAT = (

@@ -25,6 +25,9 @@ from pipeline.pretrained import read_pretraining
 from pipeline.progress import Silent
 from pipeline.storage import read_table
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 MakeConfig = Callable[..., Config]
 Tensors = Callable[[Path, int, str], dict[str, Tensor]]
 

@@ -14,6 +14,9 @@ import pytest
 
 from pipeline.cli import app
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Arguments = Callable[..., list[str]]
 Start = Callable[[list[str]], BaseProcess]
 SameRun = Callable[[Path, Path], None]
@@ -117,7 +120,7 @@ def kill_again_and_again(
     return died
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_kills_at_random_instants_lose_nothing(
     seed: int,
     start: Start,

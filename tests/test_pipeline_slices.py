@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +12,13 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from huggingface_hub import constants
+from typer.testing import CliRunner
 
 import models2d
 from models2d.slices import SliceClassifier
 from pipeline.build import build_network, check_network, describe_start
+from pipeline.cli import app
 from pipeline.config import Config
 from pipeline.config_file import load_config
 from pipeline.crossval import cross_validate
@@ -27,6 +27,9 @@ from pipeline.features import extract
 from pipeline.predict import predict
 from pipeline.progress import Display, Silent
 from pipeline.storage import read_table
+
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SLICES = (
     "preprocess.spacing=null",
@@ -339,24 +342,17 @@ def test_weights_of_another_architecture_are_refused(slices_config: Build, tmp_p
         build_network(config.model, 2)
 
 
-def test_published_weights_without_a_network_are_refused_with_the_way_out(tmp_path: Path) -> None:
-    environment = os.environ | {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(tmp_path / "hub"),
-        "TORCH_HOME": str(tmp_path / "torch"),
-    }
+def test_published_weights_without_a_network_are_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     words = ["--config", "slices/resnet18_features", "model.init=timm"]
     words += ["data.phantoms={patients: 6, scans: 1, seed: 0}", "--out", str(tmp_path / "f.npz")]
-    code = "import sys; from pipeline.cli import main; main('features')"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
+    done = CliRunner().invoke(app, ["features", *words])
+    assert done.exit_code == 2, done.output
+    assert "HF_HUB_OFFLINE is set" in done.stderr
     assert "model.weights=PATH" in done.stderr
     assert "Traceback" not in done.stderr
 

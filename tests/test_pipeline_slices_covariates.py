@@ -16,6 +16,9 @@ from pipeline.predict import predict
 from pipeline.progress import Silent
 from pipeline.storage import read_table
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 #: The same without the 3D network.
 FLAT = tuple(text for text in SMALL if not text.startswith("model."))
 SLICES = (

@@ -30,6 +30,9 @@ from pipeline.storage import read_table
 from pipeline.training import loop
 from pipeline.training.signals import StopRequest
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Build = Callable[..., Config]
 
 
@@ -203,24 +206,22 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(
 
 
 def test_two_processes_train_the_network_of_one(
-    small_manifest: Path, small_arguments: Callable[..., list[str]], tmp_path: Path
+    small_config: Build, small_arguments: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     plain = ["model.options.dropout=0.0", "model.drop_path=0.0", "train.epochs=1"]
-    arguments = small_arguments(*plain, "system.device=cpu")
-    for name, processes in (("one", 1), ("two", 2)):
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        script = str(ROOT / "scripts" / "train_volumes.py")
-        command = [*launch, f"--nproc-per-node={processes}", script, *arguments[1:]]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, "--out", str(tmp_path / name)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("report: ") == 1
+    plain += ["system.device=cpu"]
+    cross_validate(small_config(*plain), tmp_path / "one", Silent())
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = str(ROOT / "scripts" / "train_volumes.py")
+    done = subprocess.run(
+        [*launch, script, *small_arguments(*plain, "--out", str(tmp_path / "two"))[1:]],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("report: ") == 1
     one, two = (
         {row["case_id"]: row for row in read_table(tmp_path / name / "predictions.csv")}
         for name in ("one", "two")

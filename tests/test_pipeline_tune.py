@@ -36,6 +36,9 @@ from pipeline.tune import Tuned, tune
 from pipeline.tune_plan import read_tuning
 from pipeline.tune_record import Trial
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 nib: Any = nibabel  # has no types for what is used here
 Json = dict[str, Any]
 

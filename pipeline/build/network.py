@@ -89,7 +89,7 @@ def describe_start(config: ModelConfig, num_classes: int) -> list[str]:
         StorageError: The file cannot be read.
     """
     # Where nothing is loaded, nothing need be drawn either.
-    with torch.device("meta") if config.starts_random else nullcontext():
+    with models2d.without_numbers() if config.starts_random else nullcontext():
         body = _body(config, num_classes, 0, 0, None)
         started = start_weights(body, config, any_fold=True)
     random = f"random weights, which know nothing yet: {', '.join(started.random)}"
@@ -245,7 +245,7 @@ def check_network(config: Config, num_classes: int = 2) -> Network:
     Raises:
         ConfigError: Names the key.
     """
-    with torch.device("meta"):
+    with models2d.without_numbers():
         network = build_network(config.model, num_classes, start=False)
         whole = build_supervised(config.model, network, num_classes)
     check_memory(config, whole)
@@ -336,7 +336,7 @@ def describe_models(pattern: str) -> list[str]:
 
 
 def _description(name: str) -> str:
-    with torch.device("meta"):
+    with models2d.without_numbers():
         flat = name not in list_models()
         network = (models2d.create_model if flat else create_model)(name, IN_CHANNELS, 2)
     count = sum(parameter.numel() for parameter in network.parameters())

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
@@ -248,7 +247,7 @@ def _inflated(network: VolumeModel, config: ModelConfig) -> list[str]:
             "model.init=inflate model.weights=PATH",
         )
     # Published weights without a known name were most likely trained on ImageNet, too.
-    with torch.device("meta"):
+    with models2d.without_numbers():
         like = models2d.create_model(flat or "resnet18")
     known = not (config.any_intensity or own)
     table = inflate(
