@@ -11,6 +11,7 @@ from .audit_probe import probe_covariates, probe_shortcut, unsplit
 from .audit_reading import Reading, pictures, read_data
 from .config import Config
 from .data.formats.rules import reading_by, rules_of
+from .data.series_checks import shared_series
 from .data.splits import class_order
 from .data.thumbnail import FREQUENCIES, signature_from
 from .data.volume import voxels_of
@@ -19,7 +20,7 @@ from .errors import ConfigError
 from .evaluation.audit_decisions import decisions_of
 from .evaluation.audit_likeness import find_pairs
 from .evaluation.audit_outliers import find_outliers
-from .evaluation.audit_record import AuditRecord, RefusedVolume, write_audit
+from .evaluation.audit_record import AuditRecord, RefusedVolume, SharedScan, write_audit
 from .evaluation.audit_tables import (
     find_straddlers,
     group_tables,
@@ -111,7 +112,7 @@ def _record(reading: Reading, earlier: Path) -> AuditRecord:
     alike = find_pairs(volumes, voxels, signatures)
     straddlers = find_straddlers([(case.case_id, case.patient_id, case.split) for case in cases])
     shortcut, allowed = probe_shortcut(reading, earlier), run.config.data.max_quarantine
-    disguised = probe_covariates(reading)
+    disguised, shared = probe_covariates(reading), _shared(reading)
     found = decisions_of(
         refused,
         allowed,
@@ -121,6 +122,7 @@ def _record(reading: Reading, earlier: Path) -> AuditRecord:
         shortcut,
         reading.problems,
         disguised,
+        shared,
     )
     return AuditRecord(
         cases=len(cases),
@@ -132,6 +134,7 @@ def _record(reading: Reading, earlier: Path) -> AuditRecord:
         allowed=allowed,
         doubts=reading.doubts(),
         pairs=alike.pairs,
+        shared=shared,
         nearest=alike.nearest,
         crowded=alike.crowded,
         manifest=reading.problems,
@@ -144,6 +147,14 @@ def _record(reading: Reading, earlier: Path) -> AuditRecord:
         scans=scans_a_patient([case.patient_id for case in cases]),
         shortcut=shortcut,
         volumes=tuple(volumes),
+    )
+
+
+def _shared(reading: Reading) -> tuple[SharedScan, ...]:
+    found = shared_series(reading.manifest.cases, reading.run.contents, reading.run.store)
+    return tuple(
+        SharedScan(first=item.first.case_id, second=item.second.case_id, how=item.how)
+        for item in found
     )
 
 

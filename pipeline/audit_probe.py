@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .audit_reading import Reading
 from .baselines import answer_by, disguised_covariates, metadata_chance, metadata_digest
+from .data.fingerprint import FileFacts
 from .data.formats.rules import reading_by, rules_of
 from .data.metadata_table import metadata_table, without_greys
 from .data.splits import Folds, make_folds
@@ -67,7 +68,7 @@ def probe_shortcut(reading: Reading, record: Path) -> Shortcut:
     samples, seed = run.config.report.bootstrap, run.config.seed
     doubts = _doubts(reading)
     parts = [
-        *(folds.sha256, sorted(run.contents.items()), metadata_digest(probed)),
+        *(folds.sha256, sorted(run.contents.items()), metadata_digest(probed, _files(reading))),
         *(sorted(doubts.items()), samples, seed),
     ]
     key = sha256(json.dumps(parts).encode())
@@ -132,9 +133,12 @@ def _known(path: Path) -> Shortcut | None:
 
 def _table(reading: Reading, run: Run, doubts: Mapping[str, str]) -> CaseTable:
     """The metadata of all cases of a run's folds; no volume is read for it again."""
-    run.display.line("reading headers")
     facts = dict(zip((case.case_id for case in reading.usable), reading.facts, strict=True))
     case_ids = sorted(run.folds.cases)
     with reading_by(rules_of(run.config.data)):
         found = [facts[case_id].surroundings for case_id in case_ids]
-        return metadata_table(run.select(tuple(case_ids)), found, doubts)
+        return metadata_table(run.select(tuple(case_ids)), found, doubts, _files(reading))
+
+
+def _files(reading: Reading) -> dict[str, FileFacts]:
+    return dict(zip((case.case_id for case in reading.usable), reading.files, strict=True))

@@ -1,17 +1,22 @@
 """The volumes of an audit: read as training reads them, and what else must be known of each.
 
-What is read here is kept in the cache folder by content: a second audit reads nothing again.
+What is read here is kept in the cache folder, by content or by the stamp of its files: a second
+audit reads nothing again.
 """
 
 from __future__ import annotations
 
-import re
+import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from .build import build_accelerator, build_manifest, build_store
 from .config import Config
+from .data.cache import stamp_of
 from .data.cases import Case
 from .data.doubts import REMEDIES
 from .data.fingerprint import FileFacts, file_facts, remembered
@@ -32,7 +37,9 @@ from .run import Run, RunFolder
 from .storage import make_folder, sha256, write_bytes
 
 _FOLDER = "audit"
-_FOLDERS = re.compile(r"(?:[^\s/'\"…=]+/)+(?=[^\s/])")
+#: The number is raised when the same file begins to have other facts.
+_FILES_NAME = "file-facts-1.json"
+_FILES: TypeAdapter[dict[str, FileFacts]] = TypeAdapter(dict[str, FileFacts])
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Reading:
     Attributes:
         run: With the cases that can be used, and without folds.
         manifest: Where they stand.
-        refused: What cannot be used.
+        refused: What cannot be used; its words name no folder.
         facts: Of each usable case.
         files: How each usable case was written.
         problems: Lines of the manifest that were left out.
@@ -89,12 +96,13 @@ class Reading:
 
     def doubts(self) -> tuple[Doubt, ...]:
         """What is doubtful in the files of usable volumes."""
+        folders = _folders(self.manifest)
         return tuple(
             Doubt(
                 case_id=case.case_id,
                 file=name,
                 code=found.code,
-                text=f"{hide_paths(found.text)}; {REMEDIES[found.code]}",
+                text=f"{hide_paths(found.text, folders)}; {REMEDIES[found.code]}",
             )
             for case in self.usable
             for name, found in self.run.store.findings_of(case)
@@ -133,14 +141,22 @@ def read_data(config: Config, out: Path, display: Display) -> Reading:
         display.line(line)
     store = build_store(config, cache)
     bar = display.bar("reading volumes", len(manifest.cases))
-    contents, refused = prepare(store, manifest.cases, config.system.workers, bar.advance)
+    contents, found = prepare(store, manifest.cases, config.system.workers, bar.advance)
+    folders = _folders(manifest)
+    refused = tuple(replace(item, reason=hide_paths(item.reason, folders)) for item in found)
     cases = {case.case_id: case for case in manifest.cases if case.case_id in contents}
     nobody = Folds(config.cv.scheme, config.seed, (), {}, ())
     run = Run(config, folder, accelerator, store, cases, contents, nobody, display)
     usable = list(cases.values())
     facts = _facts(run, usable)
-    files = tuple(file_facts(case.image) for case in usable)
-    return Reading(run, manifest, tuple(refused), tuple(facts), files, problems)
+    files = _files(run, usable)
+    return Reading(run, manifest, refused, tuple(facts), files, problems)
+
+
+def _folders(manifest: Manifest) -> set[Path]:
+    """The folders that a message about a volume might name."""
+    files = [file for case in manifest.cases for file in (case.image, case.mask) if file]
+    return {manifest.path.absolute().parent, *(file.parent for file in files)}
 
 
 def _sound_lines(
@@ -155,10 +171,7 @@ def _sound_lines(
     try:
         return build_manifest(config, cache, making_bar(display)), ()
     except ManifestError as error:
-        problems = tuple(
-            ManifestProblem(line=line, text=_without_folders(text.partition(": ")[2]))
-            for line, text in error.found
-        )
+        problems = tuple(ManifestProblem(line=item.line, text=item.shared) for item in error.found)
         lines = {item.line for item in problems}
         try:
             return build_manifest(config, cache, making_bar(display), without=lines), problems
@@ -167,17 +180,30 @@ def _sound_lines(
             raise error from None
 
 
-def _without_folders(text: str) -> str:
-    """A message in which every file has its name alone."""
-    return _FOLDERS.sub("…/", hide_paths(text))
-
-
 def _facts(run: Run, cases: Sequence[Case]) -> list[VolumeFacts]:
     bar = run.display.bar("looking at volumes", len(cases))
     # A mask changes nothing of what its volume looks like.
     contents = {name: volume_of(content) for name, content in run.contents.items()}
     path = run.cache / _FOLDER / FACTS_NAME
     return remembered(path, FACTS, cases, contents, volume_facts, bar.advance)
+
+
+def _files(run: Run, cases: Sequence[Case]) -> tuple[FileFacts, ...]:
+    """How each volume was written: of a file that has not changed since it is not read again."""
+    bar = run.display.bar("reading headers", len(cases))
+    path = run.cache / _FOLDER / _FILES_NAME
+    stamps = {case.case_id: _stamp(case.image) for case in cases}
+
+    def facts(case: Case, _: str) -> FileFacts:
+        return file_facts(case.image)
+
+    return tuple(remembered(path, _FILES, cases, stamps, facts, bar.advance))
+
+
+def _stamp(file: Path) -> str:
+    """Of a volume and all of its files, with where it lies; it tells nothing of either."""
+    parts = [os.fsencode(file.absolute()), json.dumps(stamp_of(file)).encode()]
+    return sha256(b"\n".join(parts))
 
 
 def pictures(reading: Reading, case_ids: Sequence[str]) -> dict[str, bytes]:

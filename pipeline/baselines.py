@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ import numpy as np
 from .baseline_tables import BaselineKind, folds_of, kinds_of, lesson_of, table_of
 from .data.covariate_table import judged
 from .data.covariates_file import covariate_record
+from .data.fingerprint import FileFacts
 from .data.metadata_table import metadata_words
 from .evaluation.audit_permutation import shuffled_p
 from .evaluation.baselines import (
@@ -142,7 +143,7 @@ def answer_by(kind: AnswerKind, run: Run, title: str, table: CodedTable | None) 
     write_competitor(run.folder.path, card, [case_ids[row] for row in rows], scored)
 
 
-def metadata_digest(run: Run) -> str:
+def metadata_digest(run: Run, files: Mapping[str, FileFacts] | None = None) -> str:
     """SHA-256 of what the metadata tell that neither labels nor voxels decide.
 
     Site, voxel type and file format of a case may change while its voxels and geometry stay the
@@ -150,12 +151,14 @@ def metadata_digest(run: Run) -> str:
 
     Args:
         run: Cases and folds.
+        files: How each case's file was written, by case id; where it is not given, it is read.
 
     Raises:
         VolumeError: A file cannot be read.
     """
     case_ids = sorted(run.folds.cases)
-    told = zip(case_ids, *metadata_words(run.select(tuple(case_ids))).values(), strict=True)
+    words = metadata_words(run.select(tuple(case_ids)), files)
+    told = zip(case_ids, *words.values(), strict=True)
     return sha256(json.dumps(list(told)).encode())
 
 

@@ -24,6 +24,7 @@ from .console import (
     headline,
     refusals,
     run_report,
+    say,
     stop,
 )
 from .data_verbs import audit
@@ -84,7 +85,7 @@ def pretrain(
         with display() as shown:
             done = pretrain_networks(settings, out, shown, fold=fold, resume=resume)
         for line in done.lines() if done is not None else ():
-            typer.echo(line)
+            say(line)
 
 
 @app.command(epilog="Example: volclass predict runs/demo new_scans/ --out predictions.csv")
@@ -195,7 +196,7 @@ def probe(
         with display() as shown:
             result = probe_stages(file, out, shown, run=run, folds=folds)
         for line in result.lines():
-            typer.echo(line)
+            say(line)
 
 
 @app.command(epilog="Example: volclass init scans/ --out work/")
@@ -214,7 +215,7 @@ def init(
         with display() as shown:
             proposal = propose(source, out, shown)
         for line in proposal.lines():
-            typer.echo(line)
+            say(line)
 
 
 @app.command(epilog="Example: volclass report runs/demo runs/other --out runs/compared")
@@ -284,7 +285,7 @@ def models(
         from .build import describe_models
 
         for line in describe_models(pattern):
-            typer.echo(line)
+            say(line)
 
 
 def _refuse_namesakes() -> None:

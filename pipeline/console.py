@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from .errors import VolclassError
+from .printable import printable_lines
 
 if TYPE_CHECKING:
     from .config import Config
@@ -67,9 +68,19 @@ def checked(config: str, overrides: list[str] | None, out: Path, *, resume: bool
     return settings
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Shows lines of text; names in them may hold commands of a terminal, which become `?`.
+
+    Args:
+        text: One line or several.
+        err: Whether it goes to standard error.
+    """
+    typer.echo(printable_lines(text), err=err)
+
+
 def note(text: str) -> None:
     """Shows a remark beside the result."""
-    typer.echo(text, err=True)
+    say(text, err=True)
 
 
 def nothing(_: str) -> None:
@@ -94,7 +105,7 @@ def headline(folder: Path) -> None:
         interval = "" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
         typer.echo(f"{name}: {metric['estimate']:.3f}{interval}")
     typer.echo(f"{summary['cases']} cases of {summary['patients']} patients")
-    typer.echo(f"report: {folder / 'index.html'}")
+    say(f"report: {folder / 'index.html'}")
 
 
 _SHOWN = 80  # characters of a path
@@ -156,7 +167,7 @@ def comparison(runs: list[Path], out: Path | None) -> None:
     with display() as shown:
         result = compare(runs, out, shown)
     for line in result.lines():
-        typer.echo(line)
+        say(line)
 
 
 @contextmanager
@@ -168,7 +179,7 @@ def refusals(debug: bool) -> Iterator[None]:
         told = error if isinstance(error, VolclassError) else _impossible_path(error)
         if debug or told is None:
             raise
-        typer.echo(f"volclass: {told}", err=True)
+        say(f"volclass: {told}", err=True)
         raise typer.Exit(told.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("volclass: interrupted", err=True)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from .arguments import ConfigName, Debug, Overrides
-from .console import checked, refusals
+from .console import checked, refusals, say
 from .errors import DataError
 
 
@@ -30,6 +30,6 @@ def audit(
         with display() as shown:
             found = audit_data(settings, out, shown)
         for line in found.lines():
-            typer.echo(line)
+            say(line)
         if not found.passed:
             raise typer.Exit(DataError.exit_code)

@@ -27,10 +27,10 @@ from .data.cases import Case
 from .data.folds_file import check_folds
 from .data.splits import Folds, make_folds
 from .data.volume import volume_of, voxels_of
+from .data.volume_inputs import input_cases
 from .errors import ConfigError, DataError
 from .feature_table import Start
 from .inputs import (
-    input_cases,
     is_override,
     models_that_saw,
     open_run,
@@ -111,7 +111,7 @@ def from_run(
     if opened.config.train.seeds > 1:
         display.line("of several seeds, the first network of each fold describes the cases")
     data = _without_covariates(opened.config).data
-    cases = input_cases(paths, data, rooted) if paths else _run_cases(opened)
+    cases = input_cases(paths, data, rooted, display) if paths else _run_cases(opened)
     run = with_volumes(opened, cases)
     if not paths:
         _check_unchanged(run)
@@ -236,7 +236,8 @@ def from_config(
     nobody = Folds(config.cv.scheme, config.seed, (), {}, ())
     run = Run(config, folder, accelerator, store, {}, {}, nobody, display)
     if inputs:
-        cases = input_cases([Path(text) for text in inputs], config.data, rooted=False)
+        paths = [Path(text) for text in inputs]
+        cases = input_cases(paths, config.data, False, display)
     else:
         cases = _labelled_or_not(run)
     run = with_volumes(run, cases)

@@ -1,4 +1,4 @@
-"""What a finished run is opened with: the run itself, and the volumes that a user names."""
+"""What a finished run is opened with: the run itself, and volumes that were read and checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from .build import Network, build_accelerator, build_network, build_store
-from .config import DataConfig
 from .config_file import load_config
 from .data.cases import Case
 from .data.covariates import CovariateEncoder
@@ -17,11 +16,10 @@ from .data.covariates_file import read_covariates, read_encoder
 from .data.doubts import doubts
 from .data.folds_file import read_folds
 from .data.formats.dicom_folder import split_series
-from .data.manifest import read_manifest
+from .data.series_checks import check_series
 from .data.splits import Folds
 from .data.volume import Reason, voxels_of
 from .data.volume_checks import Refusal, check_contents, check_refusals, content_problems
-from .data.volume_inputs import named_volumes
 from .data.volumes import VolumeStore, prepare
 from .errors import ConfigError, DataError, StorageError
 from .progress import Display
@@ -197,7 +195,8 @@ def read_volumes(run: Run, cases: Sequence[Case], advance: Callable[[], None]) -
         advance: Called after each case.
 
     Raises:
-        DataError: More volumes are refused than allowed, or the same one stands there twice.
+        DataError: More volumes are refused than allowed, or the same one stands there twice, or
+            cases share a DICOM series.
     """
     contents, refused = prepare(run.store, cases, run.config.system.workers, advance)
     check_refusals(refused, run.config.data.max_quarantine)
@@ -207,6 +206,7 @@ def read_volumes(run: Run, cases: Sequence[Case], advance: Callable[[], None]) -
         same = [f"{counted(len(problems), 'pair')} of the set: {problems[0]}"] if problems else []
     else:
         check_contents(cases, contents)
+        check_series(cases, contents, run.store)
         same = []
     doubtful = doubts(run.store, [case for case in cases if case.case_id in contents])
     told = [*same, *(f"{code} in {text}" for code, text in doubtful.items())]
@@ -219,7 +219,8 @@ def with_volumes(run: Run, cases: Sequence[Case]) -> Run:
     """The run with these cases, all of them read, checked and cached.
 
     Raises:
-        DataError: More volumes are refused than `data.max_quarantine` allows.
+        DataError: More volumes are refused than `data.max_quarantine` allows, or cases hold parts
+            or copies of one DICOM series.
     """
     bar = run.display.bar("reading volumes", len(cases))
     contents, refused = prepare(run.store, cases, run.config.system.workers, bar.advance)
@@ -233,6 +234,8 @@ def with_volumes(run: Run, cases: Sequence[Case]) -> Run:
             why=f"all {len(cases)} are left out" if cases else "none is named",
             remedy="mend the volumes, or name others",
         )
+    # Whose scans they are decides nothing here, and of most it is not known.
+    check_series(cases, contents, run.store, patients=False)
     for code, text in doubts(run.store, list(usable.values())).items():
         run.display.line(f"doubtful: {code} in {text}")
     return replace(run, cases=usable, contents=contents)
@@ -248,53 +251,3 @@ def _check_inputs(refused: Sequence[Refusal], allowed: int) -> None:
         leave_out = f"data.max_quarantine={len(refused)} leaves them out, and names them"
         remedy = f"{first}mend or leave out what is refused; {leave_out}"
         raise DataError(error.what, why=error.why, remedy=remedy) from None
-
-
-def input_cases(inputs: Sequence[Path], data: DataConfig, rooted: bool) -> list[Case]:
-    """Cases of all inputs; a manifest is read under the run's rules about paths.
-
-    `data.root` of the run holds for its own manifest alone: another one has its own root.
-
-    Args:
-        inputs: Volumes (a DICOM folder is one, or `FOLDER#series=HASH`), folders of volumes, or
-            manifests (`.csv`, `.tsv`).
-        data: The section `data` of the run.
-        rooted: Whether `data.root` is meant for these inputs, not for the run's own manifest.
-
-    Returns:
-        Cases of manifests under their ids there. Other files are called by their own names, with as
-        many of their folders before it as tell them apart, e.g. `p00_CT`.
-
-    Raises:
-        DataError: An input is missing, holds no volume, lacks the covariates that the section
-            names, or is named twice; or two folders hold images of one DICOM series.
-    """
-    listed: dict[int, list[Case]] = {}
-    for place, path in enumerate(inputs):
-        if path.suffix.lower() in (".csv", ".tsv"):
-            change = {"source": "manifest", "manifest": str(path)}
-            own = data.manifest is not None and Path(data.manifest).resolve() == path.resolve()
-            root = {} if rooted or own else {"root": None}
-            manifest = data.model_copy(update={**change, **root})
-            listed[place] = list(read_manifest(manifest, labels_required=False).cases)
-        elif data.covariates:
-            raise DataError(
-                "this run reads covariates, and a volume alone has none",
-                where=str(path),
-                why=f"its networks need {', '.join(data.covariates)} of every case",
-                remedy="name the volumes in a manifest with these columns",
-            )
-    ids = [case.case_id for cases in listed.values() for case in cases]
-    others = [place for place in range(len(inputs)) if place not in listed]
-    volumes = named_volumes([inputs[place] for place in others], ids)
-    for place, group in zip(others, volumes, strict=True):
-        listed[place] = [Case(name, name, file) for name, file in group]
-    cases = [case for place in range(len(inputs)) for case in listed[place]]
-    ids = [case.case_id for case in cases]
-    repeated = sorted({name for name in ids if ids.count(name) > 1})
-    if repeated:
-        raise DataError(
-            f"several inputs have the name {', '.join(repeated[:5])}",
-            remedy="name them apart, or list them in a manifest with a case_id column",
-        )
-    return cases

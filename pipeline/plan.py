@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import shlex
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .build import build_accelerator, build_manifest, check_network
 from .config import Config
 from .data.cases import Case
 from .data.formats.rules import rules_of
-from .data.splits import Folds, make_folds
-from .data.volumes import Refusal, check_refusals
+from .data.volumes import Refusal
 from .errors import ConfigError
+from .plan_folds import divide, usable_cases
 from .plan_forecast import PlanForecast, plan_forecast
 from .plan_reading import Looks
 from .planning.choices import Choice, in_order
 from .planning.fingerprint import Fingerprint, Look
 from .planning.proposal import Proposal, propose
 from .planning.request import Request
-from .planning.text import plan_text, printable
-from .planning.training import Counts, folds_for, is_complete, shares, straddle
+from .planning.text import encodable, plan_text
+from .planning.training import Counts, shares
+from .printable import printable
 from .progress import Display, making_bar
 from .reports.redaction import hide_paths
 from .run import RunFolder
@@ -103,11 +103,13 @@ def plan(request: Request, out: Path, display: Display, *, fold: int | None = No
         request: The data, and what is decided already.
         out: The file to write; replaced where it is there.
         display: Where progress is shown.
-        fold: Look at the training part of this fold alone, counted from 0.
+        fold: Look at the training part of this fold alone, counted from 0; other volumes are read
+            only to know which a run would leave out.
 
     Raises:
         ConfigError: Settings that do not fit, no such fold, or several processes.
-        DataError: The manifest is refused, cannot be split, or no volume can be used.
+        DataError: The manifest is refused, cannot be split, or no volume can be used; or a fold is
+            asked for, and more volumes are refused than a run leaves out.
         StorageError: A file cannot be written.
     """
     config = request.config()
@@ -119,73 +121,30 @@ def plan(request: Request, out: Path, display: Display, *, fold: int | None = No
             remedy="start a single one",
         )
     cache = RunFolder(out).cache(config)
-    manifest = build_manifest(config, cache, making_bar(display), masks=False)
+    # The folds of a run lose the cases whose masks are refused, too.
+    manifest = build_manifest(config, cache, making_bar(display), masks=fold is not None)
     for line in manifest.notes():
         display.line(line)
-    split = _cross_validation(manifest.cases, config, request.asked)
-    config = request.config(split)
-    folds = make_folds(manifest.cases, config.cv, config.seed)
-    cases, counts = _looked_at(manifest.cases, folds, config, fold)
-    bar = display.bar("looking at volumes", len(cases))
+    divide(manifest.cases, request, fold)  # what cannot be is told before anything is read
+    bar = display.bar("looking at volumes", len(manifest.cases))
     kept = Looks(cache, rules_of(config.data))
-    looks, refused = kept.read(cases, config.system.workers, bar.advance)
-    if not looks:
-        check_refusals(refused, 0)
-    made = plan_for(cases, looks, config, counts=counts, asked=request.asked)
-    config = request.config([*made.choices, *split])
+    looks, found = kept.read(manifest.cases, config.system.workers, bar.advance)
+    folders = {case.image.parent for case in manifest.cases}
+    refused = tuple(replace(item, reason=hide_paths(item.reason, folders)) for item in found)
+    allowed = config.data.max_quarantine
+    parts = divide(usable_cases(manifest.cases, refused, allowed, fold), request, fold)
+    config = request.config(parts.split)
+    made = plan_for(parts.cases, looks, config, counts=parts.counts, asked=request.asked)
+    config = request.config([*made.choices, *parts.split])
     check_network(config)
     display.line("measuring a training step")
-    forecast, changed = plan_forecast(config, accelerator, folds, counts, request.asked)
-    choices = in_order([*_replaced(made.choices, changed), *split])
-    warnings = (*made.warnings, *forecast.warnings, *_refusals(refused))
+    forecast, changed = plan_forecast(config, accelerator, parts.folds, parts.counts, request.asked)
+    choices = in_order([*_replaced(made.choices, changed), *parts.split])
+    warnings = (*made.warnings, *forecast.warnings, *_refusals(refused, allowed, fold))
     config = request.config(choices)
-    done = Plan(config, choices, made.fingerprint, tuple(refused), warnings, forecast, fold, out)
-    _write(done, request, len({case.patient_id for case in cases}))
+    done = Plan(config, choices, made.fingerprint, refused, warnings, forecast, fold, out)
+    _write(done, request, len({case.patient_id for case in parts.cases}))
     return done
-
-
-def _cross_validation(
-    cases: Sequence[Case], config: Config, asked: Collection[str]
-) -> tuple[Choice, ...]:
-    """Folds: the manifest's own split where it is whole, else as many as every class allows."""
-    patients, labels = [case.patient_id for case in cases], [case.label or "" for case in cases]
-    splits = [case.split or "" for case in cases]
-    choices = []
-    if "cv.scheme" not in asked and all(splits) and config.cv.scheme == "kfold":
-        if not straddle(patients, splits) and is_complete(splits, labels):
-            reason = "the manifest's column split says train, val or test of every case"
-            choices.append(Choice("cv.scheme", "official", reason))
-    if "cv.folds" in asked:
-        return (*choices, Choice("cv.folds", config.cv.folds, "as you asked", asked=True))
-    holders: defaultdict[str, set[str]] = defaultdict(set)
-    for patient, label in zip(patients, labels, strict=True):
-        holders[label].add(patient)
-    counts = {label: len(group) for label, group in holders.items()}
-    rarest = min(counts.values())
-    folds = max(folds_for(counts, config.cv.folds), 2)
-    reason = f"every class needs as many patients, and the rarest has {rarest}"
-    return (*choices, Choice("cv.folds", folds, reason))
-
-
-def _looked_at(
-    cases: Sequence[Case], folds: Folds, config: Config, fold: int | None
-) -> tuple[list[Case], Counts]:
-    """The cases that are looked at, and how many of them teach a network."""
-    if fold is None and folds.scheme == "kfold":
-        patients = len({case.patient_id for case in cases})
-        counts = shares(patients, len(cases), len(folds.folds), config.cv.validation)
-        return list(cases), counts
-    if not 0 <= (fold or 0) < len(folds.folds):
-        raise ConfigError(
-            f"there is no fold {fold}",
-            where="--fold",
-            why=f"folds count from 0 to {len(folds.folds) - 1}",
-        )
-    chosen = folds.folds[fold or 0]
-    taught = [case for case in cases if case.case_id in set(chosen.train)]
-    patients = len({case.patient_id for case in taught})
-    counts = Counts(patients, len(taught), len(chosen.validation))
-    return list(cases) if fold is None else taught, counts
 
 
 def _replaced(choices: Sequence[Choice], changed: Sequence[Choice]) -> list[Choice]:
@@ -193,18 +152,26 @@ def _replaced(choices: Sequence[Choice], changed: Sequence[Choice]) -> list[Choi
     return [*(choice for choice in choices if choice.key not in keys), *changed]
 
 
-def _refusals(refused: Sequence[Refusal]) -> list[str]:
+def _refusals(refused: Sequence[Refusal], allowed: int, fold: int | None) -> list[str]:
     if not refused:
         return []
     count = len(refused)
+    volumes, them = ("volumes are", "them") if count > 1 else ("volume is", "it")
+    if count > allowed:
+        then = (
+            f"`volclass train` stops at {them} unless mended or removed, or with "
+            f"data.max_quarantine={count}"
+        )
+    elif fold is None:
+        then = "`volclass train` leaves out as many by data.max_quarantine"
+    else:
+        then = (
+            f"so does `volclass train` by data.max_quarantine, and makes its folds without {them}: "
+            "after mending any, plan again before training"
+        )
     return [
-        f"{count} volume{'s are' if count > 1 else ' is'} refused and left out of this plan; "
-        f"`volclass train` stops at {'them' if count > 1 else 'it'} unless mended or removed, or "
-        f"with data.max_quarantine={count}",
-        *(
-            printable(hide_paths(f"{item.file}: {item.code}, {item.reason}; {item.remedy}"))
-            for item in refused
-        ),
+        f"{count} {volumes} refused and left out of this plan; {then}",
+        *(printable(f"{item.file}: {item.code}, {item.reason}; {item.remedy}") for item in refused),
     ]
 
 
@@ -216,15 +183,7 @@ def _write(made: Plan, request: Request, patients: int) -> None:
         made.choices,
         request.written(made.choices, folder),
     )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(
-            "the path of the data cannot be written in a config",
-            why="the name of a folder is not UTF-8 text",
-            remedy="rename the folder",
-        ) from error
-    write_text(made.out, text)
+    write_text(made.out, encodable(text))
 
 
 def _head(made: Plan, patients: int) -> list[str]:
@@ -239,7 +198,8 @@ def _head(made: Plan, patients: int) -> list[str]:
     else:
         seen = (
             f"Looked at was the training part of fold {made.fold} alone: train that fold with "
-            f"--fold {made.fold}."
+            f"--fold {made.fold}. Of other volumes nothing but whether they are refused is in this "
+            "plan: folds are made without those."
         )
     return [
         f"Proposed by `volclass plan` for {len(found.looks)} volumes of {patients} patients.",

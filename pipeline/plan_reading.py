@@ -13,6 +13,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.transforms import CropForeground
 from pydantic import JsonValue, TypeAdapter
 from torch.utils.data import DataLoader, Dataset
@@ -21,6 +22,7 @@ from .data.augment import single_threaded
 from .data.cache import stamp_of
 from .data.cases import Case
 from .data.formats.rules import Rules, reading_by
+from .data.masks import MaskReader, on_the_same_grid
 from .data.reader import VolumeReader
 from .data.signals import leave_signals_to_the_main_process
 from .data.surroundings import orientation_of
@@ -74,7 +76,7 @@ class Looks:
         """Looks at every volume once.
 
         Args:
-            cases: Whose volumes are looked at; masks are not.
+            cases: Whose volumes are looked at; of a mask only whether it is refused.
             workers: Processes that read; 0 reads in this one.
             advance: Called after each case.
 
@@ -84,7 +86,7 @@ class Looks:
         Raises:
             StorageError: A volume vanished, or what is remembered cannot be written.
         """
-        stamps = {case.case_id: stamp_of(case.image) for case in cases}
+        stamps = {case.case_id: _stamp(case) for case in cases}
         known = {case.case_id: self._known(case, stamps[case.case_id]) for case in cases}
         fresh = _looked_at(
             [case for case in cases if not known[case.case_id]], self._rules, workers
@@ -115,12 +117,20 @@ class Looks:
         return seen.look if seen is not None and seen.stamp == stamp else None
 
     def _key(self, case: Case) -> str:
-        path = os.fsencode(case.image.absolute())
-        return sha256(path + b"\n" + repr(sorted(self._rules.key().items())).encode())
+        paths = b"\n".join(os.fsencode(file.absolute()) for file in _files(case))
+        return sha256(paths + b"\n" + repr(sorted(self._rules.key().items())).encode())
 
     def _write(self) -> None:
         make_folder(self._file.parent, mode=0o700)
         write_json(self._file, _SEEN.dump_python(self._seen, mode="json"))
+
+
+def _files(case: Case) -> list[Path]:
+    return [case.image] if case.mask is None else [case.image, case.mask]
+
+
+def _stamp(case: Case) -> list[JsonValue]:
+    return [part for file in _files(case) for part in stamp_of(file)]
 
 
 def look_of(volume: Volume) -> Look:
@@ -155,9 +165,22 @@ def look_of(volume: Volume) -> Look:
 
 def _look(case: Case) -> Look | Refusal:
     try:
-        return look_of(VolumeReader().read_checked(case.image))
+        volume = VolumeReader().read_checked(case.image)
+        if case.mask is not None:
+            mask = MaskReader().read_checked(case.mask)
+            on_the_same_grid(
+                {"image": _loaded(volume, case.image), "mask": _loaded(mask, case.mask)}
+            )
+        return look_of(volume)
     except VolumeError as error:
         return Refusal(case.case_id, error.file.name, error.code, error.reason, error.remedy or "")
+
+
+def _loaded(volume: Volume, file: Path) -> MetaTensor:
+    """The volume as preprocessing loads it."""
+    affine = torch.from_numpy(volume.affine)
+    meta = {"filename_or_obj": str(file)}
+    return MetaTensor(torch.from_numpy(volume.voxels), affine=affine, meta=meta)
 
 
 class _Volumes(Dataset[_Found]):

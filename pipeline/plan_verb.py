@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .arguments import Debug
-from .console import refusals
+from .console import refusals, say
 from .errors import ConfigError
 
 
@@ -53,7 +53,7 @@ def plan(
         with display() as shown:
             made = plan_volumes(request, out, shown, fold=fold)
         for line in made.lines():
-            typer.echo(line)
+            say(line)
 
 
 def _refuse_existing(out: Path, *, force: bool) -> None:

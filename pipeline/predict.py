@@ -15,9 +15,9 @@ from .data.cases import Case
 from .data.covariates import check_covariates, describe_unknown
 from .data.dataset import evaluation_batches
 from .data.volume import voxels_of
+from .data.volume_inputs import input_cases
 from .errors import ConfigError, DataError
 from .inputs import (
-    input_cases,
     is_override,
     models_that_saw,
     open_run,
@@ -171,7 +171,7 @@ def predict(
         _check_refit(opened, out_of_fold)
     paths = [Path(text) for text in inputs if text not in overrides]
     rooted = any(text.startswith("data.root=") for text in overrides)
-    cases = input_cases(paths, opened.config.data, rooted)
+    cases = input_cases(paths, opened.config.data, rooted, display)
     if opened.covariates is not None:
         check_covariates(cases, opened.covariates.kinds)
         encoders = [found for fold in trained if (found := trained_encoder(opened, fold))]

@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from .printable import printable_lines
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -80,7 +82,7 @@ class _PlainBar:
         rest = f", {duration(left)} left" if self._done < self._total else ""
         note = f", {note}" if note else ""
         text = f"{self._name}: {self._done}/{self._total}{note}{rest}"
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable_lines(text), markup=False, highlight=False, soft_wrap=True)
 
     def skip(self, amount: int) -> None:
         self._total -= amount
@@ -91,7 +93,7 @@ class _Plain:
         self._console = console
 
     def line(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable_lines(text), markup=False, highlight=False, soft_wrap=True)
 
     def bar(self, name: str, total: int) -> Bar:
         return _PlainBar(name, total, self._console)
@@ -116,7 +118,9 @@ class _Rich:
         self._progress = progress
 
     def line(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(
+            printable_lines(text), markup=False, highlight=False, soft_wrap=True
+        )
 
     def bar(self, name: str, total: int) -> Bar:
         return _RichBar(self._progress, self._progress.add_task(name, total=total, note=""))

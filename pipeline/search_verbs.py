@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from .arguments import Debug, Overrides, Rungs, names_of
-from .console import nothing, refusals
+from .console import nothing, refusals, say
 
 
 def ladder(
@@ -43,7 +43,7 @@ def ladder(
         with display() as shown:
             comparison = climb(config, out, shown, overrides or (), only=only, page=page)
         for line in comparison.lines():
-            typer.echo(line)
+            say(line)
 
 
 def benchmark(
@@ -79,7 +79,7 @@ def benchmark(
                 only=names_of(rungs),
             )
         for line in lines:
-            typer.echo(line)
+            say(line)
 
 
 def tune(
@@ -106,7 +106,7 @@ def tune(
         with display() as shown:
             found = search(config, out, shown, overrides or ())
         for line in found.lines():
-            typer.echo(line)
+            say(line)
 
 
 def bench(

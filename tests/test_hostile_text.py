@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, Lines, write_volumes
 from leak_makers import write_rows
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.compare import compare
 from pipeline.config_file import load_config
 from pipeline.crossval import cross_validate
@@ -171,3 +173,40 @@ def test_lines_that_are_shown_carry_no_command_of_a_terminal(outputs: Path, line
     run = outputs / "run"
     predict(run, [str(data / "manifest.csv")], outputs.parent / "shown.csv", lines)
     assert [text for text in lines.shown if "\x1b" in text] == []
+
+
+@pytest.fixture(scope="module")
+def wrong(outputs: Path) -> Path:
+    """A manifest with a copy under another patient and a damaged file, all with such names."""
+    data = outputs.parent / "data"
+    with (data / "manifest.csv").open(newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    copy, bad = "\x1b[32mcopy.nii.gz", "\x1b[33mbad.nii.gz"
+    (data / copy).write_bytes((data / rows[0]["image"]).read_bytes())
+    (data / bad).write_bytes(b"no volume")
+    for image, case_id in ((copy, "\x1b]0;owned\x07copy"), (bad, "\x1b[33mbad")):
+        rows.append(rows[0] | {"image": image, "case_id": case_id, "patient_id": "\x1b[34mwho"})
+    return write_rows(data / "wrong.csv", rows)
+
+
+@pytest.mark.usefixtures("quick_probe")
+@pytest.mark.parametrize(
+    ("verb", "allowed", "code", "told"),
+    [
+        ("audit", 0, 3, "E_DUP_CONTENT"),
+        ("train", 0, 3, "E_NOT_NIFTI"),
+        ("train", 1, 3, "E_DUP_CONTENT"),
+        ("plan", 0, 0, "E_NOT_NIFTI"),
+    ],
+)
+def test_what_is_printed_of_wrong_data_carries_no_command_of_a_terminal(
+    verb: str, allowed: int, code: int, told: str, wrong: Path, tmp_path: Path
+) -> None:
+    start = [str(wrong)] if verb == "plan" else ["-c", "base", f"data.manifest={wrong}", *SMALL]
+    quick = ["system.workers=0", "system.threads=1", f"data.max_quarantine={allowed}", SMALL[3]]
+    words = [verb, *start, *quick, "--out", str(tmp_path / "out.yaml")]
+    result = CliRunner().invoke(app, words, color=True)
+    assert result.exit_code == code, result.output
+    assert told in result.output
+    assert "?[33mbad" in result.output or "?]0;owned?copy" in result.output
+    assert {letter for letter in result.output if not letter.isprintable()} == {"\n"}

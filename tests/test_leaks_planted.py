@@ -19,6 +19,8 @@ import SimpleITK
 from conftest import SMALL, write_volumes
 from leak_makers import Rows, write_rows
 
+from dicom_makers import save, slices
+from pipeline.audit import audit
 from pipeline.config_file import load_config
 from pipeline.crossval import cross_validate
 from pipeline.data.folds_file import read_folds
@@ -27,6 +29,9 @@ from pipeline.errors import DataError
 from pipeline.inputs import models_that_saw
 from pipeline.progress import Silent
 from pipeline.storage import read_table
+
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 nib: Any = nibabel  # has no types for what is used here
 sitk: Any = SimpleITK  # has no types
@@ -171,6 +176,43 @@ def test_a_second_scan_of_a_patient_under_another_case_id_is_no_leak(
         assert sum(parts) == 1
         saw = number in models_that_saw(folds)[voxels_of(content or "")]
         assert saw == (not parts[2])
+
+
+def add_parts(data: Path, patients: tuple[str, str], step: int = 1) -> Path:
+    """Cuts a scan into halves, or into every second slice, each a row of the manifest."""
+    rows, made = read_table(data / "manifest.csv"), slices(16, size=(8, 8), spacing=1.5)
+    for part, patient in enumerate(patients):
+        own = made[part::2] if step == 2 else made[8 * part : 8 * part + 8]
+        rows.append(row(f"images/scan_{part}", patient))
+        save(data / rows[-1]["image"], own)
+    return write_rows(data / "manifest.csv", rows)
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("patients", [("new", "newer"), ("new", "new")])
+@pytest.mark.parametrize("step", [1, 2], ids=["halves", "in turns"])
+def test_parts_of_one_scan_are_refused(
+    step: int, patients: tuple[str, str], data: Path, tmp_path: Path
+) -> None:
+    manifest = add_parts(data, patients, step)
+    config = load_config("base", [*SMALL, f"data.manifest={manifest}"])
+    with pytest.raises(DataError, match="E_DICOM_PARTS") as caught:
+        cross_validate(config, tmp_path / "run", Silent())
+    assert "scan_0 (scan_0) and scan_1 (scan_1) are parts" in str(caught.value)
+    assert list((tmp_path / "run").glob("fold_*")) == []
+
+
+@pytest.mark.usefixtures("in_this_process", "quick_probe")
+def test_an_audit_names_the_parts_of_one_scan(data: Path, tmp_path: Path) -> None:
+    manifest = add_parts(data, ("new", "newer"))
+    config = load_config("base", [*SMALL, f"data.manifest={manifest}"])
+    found = audit(config, tmp_path / "audit", Silent())
+    (decision,) = [item for item in found.record.decisions if item.code == "E_DICOM_PARTS"]
+    assert decision.cases == ("scan_0", "scan_1")
+    assert "scan_0 and scan_1 are parts of one scan" in decision.what
+    assert [item.how for item in found.record.shared] == ["parts"]
+    for page in ("audit.json", "index.html"):
+        assert "E_DICOM_PARTS" in (tmp_path / "audit" / page).read_text()
 
 
 @pytest.mark.parametrize("parts", [("train", "test"), ("val", "test"), ("train", "val")])

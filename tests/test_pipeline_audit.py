@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,24 +27,20 @@ from audit_makers import (
     truncated,
 )
 
+from dicom_makers import InThisProcess, save, slices
 from pipeline import audit_probe, audit_reading
 from pipeline.audit import Audit, audit
 from pipeline.data import fingerprint
+from pipeline.data.formats import dicom_series
+from pipeline.data.formats.dicom_header import Answer
 from pipeline.data.formats.dispatch import read_volume
 from pipeline.data.volume import Volume
 from pipeline.errors import ConfigError, DataError
-from pipeline.evaluation import audit_permutation
-from pipeline.evaluation import baselines as tables
 from pipeline.evaluation.audit_record import read_audit
 from pipeline.progress import Silent
 from pipeline.storage import read_table
 
-
-@pytest.fixture(autouse=True)
-def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logistic regression without a choice of its penalty is enough here, and quick."""
-    monkeypatch.setattr(tables, "inner_splits", lambda *_: [])
-    monkeypatch.setattr(audit_permutation, "SHUFFLINGS", 79)
+pytestmark = pytest.mark.usefixtures("quick_probe")
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +254,36 @@ def test_a_second_audit_reads_and_learns_nothing_and_writes_the_same(
     monkeypatch.setattr(audit_probe, "answer_by", never)
     run(fresh)
     assert {name: (first / name).read_bytes() for name in before} == before
+
+
+def test_a_series_is_read_thrice_by_the_first_audit_and_never_by_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans, asked = Scans(tmp_path, tmp_path), Counter[str]()
+    for number in range(6):
+        name = f"s{number}"
+        save(tmp_path / name, slices(6, size=(8, 8), seed=number))
+        row = {"image": name, "case_id": name, "label": "ab"[number % 2]}
+        scans.rows.append({**row, "patient_id": f"p{number}", "site": "", "split": ""})
+
+    class Counted(InThisProcess):
+        def headers(self) -> dict[str, Answer]:
+            asked[self.folder.name] += 1
+            return super().headers()
+
+    monkeypatch.setattr(dicom_series, "SeriesProcess", Counted)
+    first = run(scans).record
+    # As training reads it, for its signature, and for what its files are.
+    assert asked == Counter({f"s{number}": 3 for number in range(6)})
+    assert {item.file_format for item in first.volumes} == {"dicom, Explicit VR Little Endian"}
+    asked.clear()
+    assert run(scans).record == first
+    assert asked == Counter()
+    (tmp_path / "s4" / "IM0003").touch()
+    assert run(scans).record == first
+    assert asked == Counter({"s4": 2})  # its content was known, so not its signature
+    kept = (tmp_path / ".volclass-cache/audit/file-facts-1.json").read_text()
+    assert "s4" not in kept
 
 
 def test_another_label_is_learnt_anew(scans: Scans) -> None:

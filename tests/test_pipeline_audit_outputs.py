@@ -20,18 +20,12 @@ from pipeline.build import build_store
 from pipeline.cli import app
 from pipeline.data import fingerprint
 from pipeline.data.manifest import read_manifest
-from pipeline.evaluation import audit_permutation
-from pipeline.evaluation import baselines as tables
 from pipeline.storage import read_table
 
 HOSTILE = ("=HYPERLINK(1)", "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>')
 
 
-@pytest.fixture(autouse=True)
-def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logistic regression without a choice of its penalty is enough here, and quick."""
-    monkeypatch.setattr(tables, "inner_splits", lambda *_: [])
-    monkeypatch.setattr(audit_permutation, "SHUFFLINGS", 79)
+pytestmark = pytest.mark.usefixtures("quick_probe")
 
 
 @pytest.fixture(scope="module")

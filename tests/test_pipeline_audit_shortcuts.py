@@ -8,16 +8,9 @@ import pytest
 from audit_makers import Scans, blobs, clean_scans
 
 from pipeline.audit import Audit, audit
-from pipeline.evaluation import audit_permutation
-from pipeline.evaluation import baselines as tables
 from pipeline.progress import Silent
 
-
-@pytest.fixture(autouse=True)
-def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logistic regression without a choice of its penalty is enough here, and quick."""
-    monkeypatch.setattr(tables, "inner_splits", lambda *_: [])
-    monkeypatch.setattr(audit_permutation, "SHUFFLINGS", 79)
+pytestmark = pytest.mark.usefixtures("quick_probe")
 
 
 @pytest.fixture

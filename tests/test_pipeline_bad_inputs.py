@@ -19,6 +19,9 @@ from pipeline.feature_table import training_path
 from pipeline.features import extract
 from pipeline.progress import Silent
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Build = Callable[..., Config]
 
 

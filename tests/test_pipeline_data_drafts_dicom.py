@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dicom_makers import InThisProcess, save, series, slices, structures, write
+from dicom_makers import save, series, slices, structures, write
 from pipeline.config_file import load_config
 from pipeline.console import feature_source
 from pipeline.data.drafts.geometry import sample
-from pipeline.data.formats import dicom_series
 from pipeline.data.formats.dicom_series import series_hash
 from pipeline.data.manifest import read_manifest
 from pipeline.errors import DataError
@@ -19,11 +18,7 @@ from pipeline.init import Proposal, propose
 from pipeline.progress import Silent
 from volume_makers import put
 
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting a process for each folder takes half a second."""
-    monkeypatch.setattr(dicom_series, "SeriesProcess", InThisProcess)
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 def said(proposal: Proposal) -> str:

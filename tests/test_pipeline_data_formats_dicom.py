@@ -18,7 +18,6 @@ from dicom_makers import (
     COUNT,
     PIXELS,
     SPACING,
-    InThisProcess,
     height,
     save,
     series,
@@ -28,7 +27,6 @@ from dicom_makers import (
     truth,
     write,
 )
-from pipeline.data.formats import dicom_series
 from pipeline.data.formats.dicom_process import CHILD
 from pipeline.data.formats.dicom_series import series_hash
 from pipeline.data.formats.dispatch import companions, read_volume
@@ -38,12 +36,6 @@ sitk: Any = SimpleITK  # has no types
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("VOLCLASS_DATA", ROOT.parent / "shared" / "data"))
 TWINS = DATA / "sts" / "dicom" / "STS_002"
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the process is for is tested elsewhere; starting one takes half a second."""
-    monkeypatch.setattr(dicom_series, "SeriesProcess", InThisProcess)
 
 
 def turned(x: float, y: float, z: float) -> list[float]:
@@ -107,6 +99,7 @@ def test_slope_and_intercept_belong_to_each_slice(tmp_path: Path) -> None:
         item.RescaleSlope, item.RescaleIntercept = 2.0 ** (number % 3), -8 * number
     np.testing.assert_array_equal(read_volume(save(tmp_path / "s", made)).voxels, truth(made))
     for item in made:
+        item.Modality = "MR"  # of which a scanner need not state them
         del item.RescaleSlope, item.RescaleIntercept
     voxels = read_volume(save(tmp_path / "s", made)).voxels
     for item in made:

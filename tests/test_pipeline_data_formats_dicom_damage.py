@@ -15,24 +15,18 @@ from pydicom.uid import (
 )
 
 from dicom_makers import (
-    InThisProcess,
     jpeg_lossless,
     reread,
     save,
     series,
     slices,
 )
-from pipeline.data.formats import dicom_series
 from pipeline.data.formats.dicom_header import millimetres
 from pipeline.data.formats.dispatch import read_volume
 from pipeline.data.volume import Finding
 from volume_makers import outcome, refusal
 
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the process is for is tested elsewhere; starting one takes half a second."""
-    monkeypatch.setattr(dicom_series, "SeriesProcess", InThisProcess)
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 @pytest.mark.parametrize("part", [0.02, 0.2, 0.5, 0.8, 0.99])

@@ -19,7 +19,6 @@ from pydicom.uid import (
 
 from dicom_makers import (
     COUNT,
-    InThisProcess,
     Spoil,
     at,
     everywhere,
@@ -33,16 +32,11 @@ from dicom_makers import (
     without,
     write,
 )
-from pipeline.data.formats import dicom_series
 from pipeline.data.formats.dicom_series import series_hash
 from pipeline.data.formats.dispatch import read_volume
 from volume_makers import refusal
 
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the process is for is tested elsewhere; starting one takes half a second."""
-    monkeypatch.setattr(dicom_series, "SeriesProcess", InThisProcess)
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 def doubled(made: list[Dataset]) -> None:

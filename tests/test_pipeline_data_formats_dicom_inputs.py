@@ -8,22 +8,20 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_makers import InThisProcess, save, series, slices, structures, write
+from dicom_makers import save, series, slices, structures, write
 from pipeline.config import DataConfig, IntensityConfig, PreprocessConfig
 from pipeline.data.cache import VolumeCache, stamp_of
 from pipeline.data.cases import Case
-from pipeline.data.formats import dicom_parts, dicom_series
 from pipeline.data.formats.dicom_folder import holds_dicom
-from pipeline.data.formats.dicom_header import Answer
 from pipeline.data.formats.dicom_series import series_hash
 from pipeline.data.formats.dispatch import companions, read_volume
 from pipeline.data.manifest import read_manifest
 from pipeline.data.transforms import preprocessing_key
-from pipeline.data.volume import Reason, VolumeError
 from pipeline.data.volume_files import find_series, find_volumes
+from pipeline.data.volume_inputs import input_cases
 from pipeline.data.volumes import VolumeStore
 from pipeline.errors import DataError
-from pipeline.inputs import input_cases, is_override
+from pipeline.inputs import is_override
 from pipeline.predict import predict
 from pipeline.progress import Silent
 from pipeline.storage import read_table
@@ -32,13 +30,6 @@ from volume_makers import put
 KEEP = PreprocessConfig(
     spacing=None, size=(9, 12, 10), intensity=IntensityConfig(name="none"), crop="none"
 )
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting a process for each folder takes half a second."""
-    monkeypatch.setattr(dicom_series, "SeriesProcess", InThisProcess)
-    monkeypatch.setattr(dicom_parts, "SeriesProcess", InThisProcess)
 
 
 def two_series(folder: Path) -> tuple[str, str]:
@@ -50,7 +41,7 @@ def two_series(folder: Path) -> tuple[str, str]:
 
 
 def cases_of(*inputs: Path) -> dict[str, Path]:
-    cases = input_cases(inputs, DataConfig(), rooted=False)
+    cases = input_cases(inputs, DataConfig(), False, Silent())
     return {case.case_id: case.image for case in cases}
 
 
@@ -107,7 +98,7 @@ def test_a_folder_of_images_is_one_case_and_a_tree_as_many_as_it_holds(tmp_path:
     write(tmp_path / "tree" / "p2" / "RS" / "RS.dcm", structures())
     series(tmp_path / "tree" / ".hidden")
     assert cases_of(tmp_path / "tree" / "p1" / "CT") == {"CT": tmp_path / "tree/p1/CT"}
-    assert list(cases_of(tmp_path / "tree")) == ["p1_CT", "p2_CT", "p2_MR", "p3_T1"]
+    assert list(cases_of(tmp_path / "tree")) == ["CT", "CT_2", "MR", "T1"]
     assert len(find_volumes(tmp_path / "tree")) == 1
     assert find_series(tmp_path / "tree" / "p1" / "CT") == [tmp_path / "tree/p1/CT"]
     with pytest.raises(DataError, match="no volume in this folder"):
@@ -134,71 +125,40 @@ def test_a_series_is_an_input_and_no_setting(tmp_path: Path) -> None:
         cases_of(tmp_path / "none#series=ab")
 
 
+def parts_of_one_scan(folder: Path, *names: str) -> None:
+    """Writes a series in equal parts, each into a folder of its own."""
+    made = slices(4 * len(names))
+    for number, name in enumerate(names):
+        save(folder / name, made[4 * number : 4 * number + 4])
+
+
 @pytest.mark.usefixtures("in_this_process")
-def test_folders_of_one_name_are_told_apart_by_those_around_them(tmp_path: Path) -> None:
-    for name in ("a/p00/CT", "a/p01/CT", "b/p 0;1/CT", "b/p01/CT", "b/p02/MR"):
-        series(tmp_path / name)
-    first, second, odd, third, other = (
-        tmp_path / name for name in ("a/p00/CT", "a/p01/CT", "b/p 0;1/CT", "b/p01/CT", "b/p02/MR")
-    )
-    assert cases_of(second, first) == {"p01_CT": second, "p00_CT": first}
-    assert list(cases_of(first, other)) == ["CT", "MR"]
-    assert list(cases_of(first, odd)) == ["p00_CT", "p-0-1_CT"]
-    assert list(cases_of(first, second, third)) == ["p00_CT", "a_p01_CT", "b_p01_CT"]
-    assert list(cases_of(tmp_path / "a", third)) == ["p00_CT", "p01_CT", "CT"]
-    assert list(cases_of(tmp_path / "a", tmp_path / "b" / "p01", odd)) == [
-        *("p00_CT", "a_p01_CT", "b_p01_CT", "p-0-1_CT"),
-    ]
-    listed = manifest(tmp_path, "a/p00/CT,x").manifest
-    assert list(cases_of(second, Path(str(listed)))) == ["p01_CT", "CT"]
-    with pytest.raises(DataError, match=r"several inputs have the name CT\n(.*\n)*.*same volume"):
-        cases_of(first, tmp_path / "a" / ".." / "a" / "p00" / "CT")
+@pytest.mark.parametrize("named", ["top", "cases.csv"])
+def test_parts_of_one_series_are_no_two_cases(named: str, reference: Path, tmp_path: Path) -> None:
+    parts_of_one_scan(tmp_path / "top", "a", "deep/b")
+    save(tmp_path / "top" / "c", slices(4, seed=3))
+    manifest(tmp_path, "top/a,", "top/deep/b,", "top/c,")
+    with pytest.raises(DataError, match="E_DICOM_PARTS") as caught:
+        predict(reference, [str(tmp_path / named)], tmp_path / "p.csv", Silent())
+    assert str(caught.value.why).endswith("a (a) and b (b) are parts of one DICOM series")
+    assert "put all files of a series into one folder" in str(caught.value.remedy)
 
 
-@pytest.mark.parametrize("other", ["scan/more", "more", "b/c/d"])
-def test_parts_and_copies_of_one_series_are_no_two_cases(other: str, tmp_path: Path) -> None:
-    made = slices()
-    save(tmp_path / "top" / "scan", made[:5])
-    save(tmp_path / "top" / other, made[5:])
-    series(tmp_path / "top" / "c")
-    with pytest.raises(VolumeError, match=r"scan|\.") as caught:
-        cases_of(tmp_path / "top")
-    assert caught.value.code == "E_DICOM_PARTS"
-    assert "hold images of one series" in caught.value.reason
-    assert str(tmp_path) not in caught.value.reason
-
-
-def test_patients_whom_a_tool_gave_one_series_number_are_several_cases(tmp_path: Path) -> None:
-    for name in ("p0", "p1"):
-        made = slices()
-        for item in made:
-            item.SeriesInstanceUID, item.PatientID = "1.2.3", name
-        save(tmp_path / name, made)
-    for name in ("p2", "p3"):
-        made = slices()
-        for item in made:
-            item.SeriesInstanceUID = ""
-        save(tmp_path / name, made)
-    assert list(cases_of(tmp_path)) == ["p0", "p1", "p2", "p3"]
-
-
-def test_an_image_that_ends_the_process_is_left_to_the_reading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("in_this_process")
+def test_the_series_that_was_chosen_of_a_folder_is_held_against_others(
+    reference: Path, tmp_path: Path
 ) -> None:
-    class Fragile(InThisProcess):
-        def headers(self) -> dict[str, Answer]:
-            if any("worst" in name or "worst" in str(self.folder) for name in self.files):
-                raise VolumeError(Reason.E_DICOM_SLICE, self.folder, "it died")
-            return super().headers()
-
-    monkeypatch.setattr(dicom_parts, "SeriesProcess", Fragile)
-    made = slices()
-    for name, items in (("a", made[:5]), ("worst", slices()), ("z", slices())):
-        save(tmp_path / name, items)
-    assert list(cases_of(tmp_path)) == ["a", "worst", "z"]
-    save(tmp_path / "b", made[5:])
-    with pytest.raises(VolumeError, match="E_DICOM_PARTS"):
-        cases_of(tmp_path)
+    made, other = slices(8), slices(4, seed=5)
+    (tmp_path / "a").mkdir()
+    for number, item in enumerate([*other, *made[:4]]):  # the other series comes first by name
+        write(tmp_path / "a" / f"IM{number}", item)
+    save(tmp_path / "b", made[4:])
+    names = [series_hash(str(items[0].SeriesInstanceUID)) for items in (made, other)]
+    chosen, sound = (f"{tmp_path}/a#series={name}" for name in names)
+    with pytest.raises(DataError, match="E_DICOM_PARTS"):
+        predict(reference, [chosen, str(tmp_path / "b")], tmp_path / "p.csv", Silent())
+    assert len(predict(reference, [sound, chosen], tmp_path / "p.csv", Silent())) == 2
+    assert len(predict(reference, [sound, str(tmp_path / "b")], tmp_path / "p.csv", Silent())) == 2
 
 
 def test_directories_of_a_disc_are_no_image(tmp_path: Path) -> None:

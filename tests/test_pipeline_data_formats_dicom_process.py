@@ -15,8 +15,29 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from dicom_makers import reread, save, series, slices, write
 from pipeline.data.formats import dicom_process
 from pipeline.data.formats.dicom_series import read_series
+from pipeline.data.formats.dispatch import read_volume
 from pipeline.data.volume import VolumeError
 from volume_makers import refusal
+
+
+def test_names_that_are_no_utf_8_are_read_and_told(tmp_path: Path) -> None:
+    """As a Windows disc leaves them, M<fc>ller0000.dcm; not every file system takes them."""
+    made = slices()
+    folder, other = save(tmp_path / "scan", made), save(tmp_path / "other", made)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        name = os.fsencode(folder) + b"/M\xfcller%04d.dcm" % number
+        try:
+            path.rename(os.fsdecode(name))
+        except OSError:
+            pytest.skip("no such names here")
+    volume = read_volume(folder)
+    assert volume.content == read_volume(other).content
+    assert not volume.findings
+    write(Path(os.fsdecode(os.fsencode(folder) + b"/M\xfcller9999.dcm")), made[4])
+    error = refusal(folder)
+    assert error.code == "E_SLICE_GAP"
+    assert "M\\udcfcller9999.dcm" in error.reason
+    assert str(error).encode()
 
 
 def pipe(folder: Path) -> None:

@@ -19,7 +19,6 @@ from pydicom.uid import (
 )
 
 from dicom_makers import (
-    InThisProcess,
     height,
     jpeg_lossless,
     save,
@@ -28,16 +27,9 @@ from dicom_makers import (
     truth,
 )
 from pipeline.data.fingerprint import file_facts
-from pipeline.data.formats import dicom_series
 from pipeline.data.formats.dispatch import read_volume
 
 PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the process is for is tested elsewhere; starting one takes half a second."""
-    monkeypatch.setattr(dicom_series, "SeriesProcess", InThisProcess)
 
 
 @pytest.mark.usefixtures("in_this_process")

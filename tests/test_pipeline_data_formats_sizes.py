@@ -1,4 +1,4 @@
-"""Voxel sizes that contradict each other, or that are no scan's, and values without their sign."""
+"""Voxel sizes that contradict each other, or that are no scan's."""
 
 from __future__ import annotations
 
@@ -166,49 +166,3 @@ def test_what_no_scan_has_is_told_by_its_first_axis(
     texts = [finding.text for finding in implausible(spacing, shape)]
     assert len(texts) == (said is not None)
     assert all(text.startswith(f"it has {said}, beyond ") for text in texts)
-
-
-def ct() -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Air around soft tissue and a little bone, in CT numbers."""
-    values = np.random.default_rng(0).normal(40, 20, SHAPE)
-    values[:4] = np.random.default_rng(1).normal(-990, 8, (4, *SHAPE[1:]))
-    values[6, 5] = 3071
-    return values.astype(np.int16)
-
-
-def save(path: Path, values: np.ndarray[Any, np.dtype[Any]]) -> Path:
-    nib.save(nib.Nifti1Image(values, np.diag([*SIZES, 1.0]), dtype=values.dtype), path)
-    return path
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("turned", [(0, 1, 2), (2, 1, 0)])
-def test_negative_values_stored_without_a_sign_are_a_finding(
-    order: str, turned: tuple[int, int, int], tmp_path: Path
-) -> None:
-    # Along the first axis a slice holds both; along the last one it is of air or of tissue.
-    wrapped = ct().view(np.uint16).transpose(turned).astype(f"{order}u2")
-    (finding,) = read_volume(save(tmp_path / "a.nii.gz", wrapped)).findings
-    least, most = (int(ends) for ends in (ct().min(), ct()[ct() < 0].max()))
-    assert finding.code == "W_WRAPPED"
-    assert f"are from {65536 + least} to {65536 + most}, and none from 3072 to " in finding.text
-    assert f"look like {least} to {most} stored without a sign" in finding.text
-
-
-def test_slope_and_intercept_do_not_hide_that_the_sign_is_lost(tmp_path: Path) -> None:
-    image = nib.Nifti1Image(ct().view(np.uint16), np.eye(4), dtype=np.uint16)
-    content = bytearray(image.to_bytes())
-    content[112:120] = np.array([0.5, -1024], "<f4").tobytes()  # scl_slope and scl_inter
-    (tmp_path / "a.nii").write_bytes(content)
-    assert codes(read_volume(tmp_path / "a.nii")) == ["W_WRAPPED"]
-
-
-def test_values_that_were_meant_so_are_no_finding(tmp_path: Path) -> None:
-    shifted = (ct().astype(np.int32) + 1024).astype(np.uint16)
-    padded, noisy, wide = shifted.copy(), shifted.copy(), np.linspace(0, 65535, 960)
-    padded[0] = 65535  # one value for what was not measured
-    noisy[0, 0, :5] = 65000 + np.arange(5)  # a few dots
-    for values in (ct(), shifted, padded, noisy, wide.reshape(SHAPE).astype(np.uint16)):
-        assert not read_volume(save(tmp_path / "a.nii", values)).findings
-    bright = (60_500 + np.arange(960)).reshape(SHAPE).astype(np.uint16)  # nothing is low
-    assert not read_volume(save(tmp_path / "a.nii", bright)).findings

@@ -116,6 +116,14 @@ def test_aliases_of_the_patient(folder: Path, column: str) -> None:
     assert {case.patient_id for case in read(folder, text).cases} == {"p"}
 
 
+def test_a_folder_in_place_of_a_manifest_is_told_what_makes_one_of_it(folder: Path) -> None:
+    data = DataConfig.model_validate({"source": "manifest", "manifest": str(folder)})
+    with pytest.raises(DataError, match=f"manifest {folder.name} is a folder, not a") as caught:
+        read_manifest(data)
+    assert (caught.value.remedy or "").startswith(f"volclass init {folder} --out")
+    assert caught.value.where == str(folder)
+
+
 def test_two_columns_for_one_name_are_refused_naming_both(folder: Path) -> None:
     text = "path,filename,label\na1.nii.gz,a1.nii.gz,AD\n"
     assert "'path', 'filename'" in refusal(folder, text)
@@ -136,12 +144,40 @@ def test_case_ids_come_from_paths_and_know_no_order(folder: Path) -> None:
             (folder / name / scan).write_bytes(b"x")
     lines = ["s1/t1.nii.gz,AD", "s2/t1.nii.gz,CN", "s1/../a1.nii.gz,AD", "b1.nii.gz,CN"]
     first = read(folder, "\n".join(["image,label", *lines]))
-    assert {case.case_id for case in first.cases} == {"s1_t1", "s2_t1", "s1_a1", "b1"}
+    assert [case.case_id for case in first.cases] == ["a1", "b1", "t1", "t1_2"]
+    assert first.notes()[-1] == (
+        "files of several cases have one name, so they are numbered by their paths: "
+        "'t1' is line 2, 't1_2' is line 3; a column case_id names them"
+    )
     random.Random(0).shuffle(lines)
     assert read(folder, "\n".join(["image,label", *lines])).cases == first.cases
     both = read(folder, "image,label\ns1/t1.nii,AD\ns1/t1.nii.gz,AD\na1.nii.gz,CN\nb1.nii.gz,CN\n")
-    assert both.cases[1].case_id == "b1.nii.gz"
-    assert {case.case_id for case in both.cases} >= {"s1_t1.nii", "s1_t1.nii.gz"}
+    assert {case.case_id: case.image.name for case in both.cases} == {
+        **{"a1": "a1.nii.gz", "b1": "b1.nii.gz", "t1": "t1.nii", "t1_2": "t1.nii.gz"}
+    }
+
+
+def test_case_ids_name_no_folder_but_the_patients_of_the_table(folder: Path) -> None:
+    away = folder.parent / "jsmith" / "data"
+    for name in ("Doe_Jane/ct", "Doe_Jane/2/ct", "Roe_Rick/ct", "Roe_Rick/7_ct"):
+        (away / name).parent.mkdir(parents=True, exist_ok=True)
+        (away / f"{name}.nii.gz").write_bytes(b"x")
+    names = ("Doe_Jane/ct", "Roe_Rick/ct", "Roe_Rick/7_ct", "Doe_Jane/2/ct")
+    labels = ("AD", "CN", "AD", "CN")
+    rows = [f"{away}/{name}.nii.gz,{label}" for name, label in zip(names, labels, strict=True)]
+    plain = read(folder, "\n".join(["image,label", *rows]), allow_outside_root=True)
+    places = {case.case_id: case.image.relative_to(away) for case in plain.cases}
+    by_path = [names[place] for place in (2, 3, 0, 1)]
+    assert places == {
+        name: Path(f"{path}.nii.gz")
+        for name, path in zip(("7_ct", "ct", "ct_2", "ct_3"), by_path, strict=True)
+    }
+    assert not any(word in str(plain.notes()) for word in ("jsmith", "Doe", "Roe"))
+    known = [f"{row},{patient}" for row, patient in zip(rows, "6778", strict=True)]
+    text = "\n".join(["image,label,patient_id", *known])
+    found = read(folder, text, allow_outside_root=True).cases
+    assert [case.case_id for case in found] == ["6_ct", "7_ct", "7_ct_2", "8_ct"]
+    assert [case.patient_id for case in found] == [*"6778"]
 
 
 @pytest.mark.parametrize(

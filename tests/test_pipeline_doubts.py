@@ -18,6 +18,9 @@ from pipeline.init import propose
 from pipeline.predict import predict
 from pipeline.progress import Display, Silent
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Build = Callable[..., Config]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy.ndimage import gaussian_filter, zoom
 from pipeline.data.thumbnail import signature_of
 from pipeline.evaluation.audit_near import Likeness, near_rows
 
+GUIDE = Path(__file__).parent.parent.joinpath("docs", "guide.md").read_text(encoding="utf-8")
 SHAPE = (44, 52, 40)
 COUNT = 24
 
@@ -98,6 +100,27 @@ def test_a_second_anatomy_in_the_set_makes_no_pairs() -> None:
     ]
     found = with_copies(*other)
     assert found.pairs == ()
+
+
+@pytest.mark.parametrize("change", ["noise", "half the voxels", "window", "a slice less"])
+def test_copies_in_a_few_volumes_of_one_outline_are_missed_as_the_guide_says(change: str) -> None:
+    places = np.indices((24, 24, 24)) - 11.5
+    depth = np.sqrt((places**2).sum(axis=0))
+    outline = np.where(depth < 9, 10.0, 0.0) + np.where(depth < 5, 4.0, 0.0)
+    volumes = []
+    for number in range(4):
+        own = gaussian_filter(np.random.default_rng([number, 3]).normal(size=outline.shape), 2.5)
+        volumes.append((outline + 0.5 * own / own.std()).astype(np.float32))
+    copies: dict[str, Voxels] = {
+        "noise": noisy(volumes[0], 0.05),
+        "half the voxels": np.asarray(zoom(volumes[0], 0.5, order=1), dtype=np.float32),
+        "window": np.clip(volumes[0], *np.percentile(volumes[0], (5, 95))),
+        "a slice less": np.ascontiguousarray(volumes[0][..., :-1]),
+    }
+    signatures = [signature_of(voxels) for voxels in (*volumes, copies[change])]
+    assert near_rows(np.stack(signatures)).pairs == ()
+    (row,) = [line for line in GUIDE.splitlines() if line.startswith("| `W_NEAR_LABEL`")]
+    assert "as far as such a copy is nearer to its original than other volumes are" in row
 
 
 @pytest.mark.parametrize("count", [3, 4, 6])

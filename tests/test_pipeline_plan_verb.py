@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+from leak_makers import write_rows
 from typer.testing import CliRunner
 
 from pipeline import plan_reading
 from pipeline.cli import app
 from pipeline.config_file import load_config
+from pipeline.crossval import cross_validate
 from pipeline.data.cases import Case
+from pipeline.data.folds_file import read_folds
 from pipeline.data.formats.rules import Rules
 from pipeline.data.manifest import read_manifest
-from pipeline.data.splits import make_folds
+from pipeline.data.splits import Fold, make_folds
 from pipeline.data.volumes import Refusal
-from pipeline.errors import ConfigError, StorageError
+from pipeline.errors import ConfigError, DataError, StorageError
 from pipeline.plan import plan, plan_for
 from pipeline.plan_reading import Looks
 from pipeline.planning.fingerprint import Look
@@ -68,6 +72,75 @@ def test_the_plan_of_a_fold_looks_at_its_training_part_alone(tmp_path: Path) -> 
     assert planned(cases, tmp_path / "all.yaml").fingerprint != made.fingerprint
     with pytest.raises(ConfigError, match="there is no fold 2"):
         planned(cases, tmp_path / "none.yaml", fold=2)
+
+
+def told_apart(folder: Path, patients: int = 16, masks: bool = False) -> dict[float, str]:
+    """Writes volumes that no two have the same spacing; their ids by that spacing."""
+    spacings = [(1.0 + number / 100, 1.0, 1.0) for number in range(patients)]
+    cases = scans(folder, spacings, patients=patients)
+    rows = read_table(cases)
+    if masks:
+        structure = np.zeros((16, 16, 16), dtype=np.uint8)
+        structure[4:8, 4:8, 4:8] = 1
+        for row, (width, _, _) in zip(rows, spacings, strict=True):
+            row["mask"] = row["image"].replace(".nii", "_mask.nii")
+            affine = np.diag([width, 1.0, 1.0, 1.0])
+            nib.save(nib.Nifti1Image(structure, affine), folder / row["mask"])
+        write_rows(cases, rows)
+    return {spacing[0]: f"p{number}" for number, spacing in enumerate(spacings)}
+
+
+def left_out_of_folds(case_id: str, manifest: Path, *overrides: str) -> Fold:
+    """The first fold as a run makes it, which leaves one case out; not that of all cases."""
+    config = load_config("base", [f"data.manifest={manifest}", *QUICK, *overrides])
+    cases = read_manifest(config.data).cases
+    usable = [case for case in cases if case.case_id != case_id]
+    kept, whole = (make_folds(part, config.cv, config.seed).folds[0] for part in (usable, cases))
+    assert set(kept.test) & set(whole.train)
+    return kept
+
+
+def test_the_plan_of_a_fold_sees_no_test_case_where_volumes_are_left_out(tmp_path: Path) -> None:
+    names = told_apart(tmp_path)
+    (tmp_path / "p5.nii").write_bytes((tmp_path / "p5.nii").read_bytes()[:-20])
+    cases, out = tmp_path / "cases.csv", tmp_path / "plan.yaml"
+    fold = left_out_of_folds("p5", cases)
+    made = planned(cases, out, "data.max_quarantine=1", "train.epochs=1", fold=0)
+    seen = {names[round(look.spacing[0], 2)] for look in made.fingerprint.looks}
+    assert seen == set(fold.train)
+    text = " ".join(out.read_text().replace("#", "").split())
+    assert "makes its folds without it: after mending any, plan again before training" in text
+    done = cross_validate(load_config(str(out)), tmp_path / "run", Silent(), fold=0)
+    assert done is not None
+    trained = read_folds(done.folds).folds[0]
+    assert set(trained.train) == seen
+    assert set(trained.test) == set(fold.test)
+
+
+def test_a_refused_mask_leaves_its_case_out_of_the_folds_of_a_plan(tmp_path: Path) -> None:
+    names = told_apart(tmp_path, masks=True)
+    empty = np.zeros((16, 16, 16), dtype=np.uint8)
+    nib.save(nib.Nifti1Image(empty, np.diag([1.05, 1.0, 1.0, 1.0])), tmp_path / "p5_mask.nii")
+    cases = tmp_path / "cases.csv"
+    fold = left_out_of_folds("p5", cases)
+    masked = ["model.masks.weight=0.5", "data.max_quarantine=1"]
+    made = planned(cases, tmp_path / "plan.yaml", *masked, fold=0)
+    assert [(item.file, item.code) for item in made.refused] == [("p5_mask.nii", "E_MASK_EMPTY")]
+    assert {names[round(look.spacing[0], 2)] for look in made.fingerprint.looks} == set(fold.train)
+    empty[0] = 1
+    nib.save(nib.Nifti1Image(empty, np.eye(4)), tmp_path / "p5_mask.nii")
+    moved = planned(cases, tmp_path / "moved.yaml", *masked, fold=0)
+    assert [item.code for item in moved.refused] == ["E_MASK_GEOMETRY"]
+
+
+def test_a_fold_that_nobody_knows_is_not_planned(tmp_path: Path) -> None:
+    told_apart(tmp_path)
+    (tmp_path / "p5.nii").write_bytes(b"")
+    with pytest.raises(DataError, match="1 volume cannot be used") as caught:
+        planned(tmp_path / "cases.csv", tmp_path / "plan.yaml", fold=0)
+    assert "data.max_quarantine=1" in str(caught.value)
+    assert not (tmp_path / "plan.yaml").exists()
+    assert len(planned(tmp_path / "cases.csv", tmp_path / "all.yaml").refused) == 1
 
 
 def test_a_second_plan_reads_no_volume_again(

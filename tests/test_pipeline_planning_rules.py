@@ -14,11 +14,12 @@ from pydantic import JsonValue
 
 from pipeline.config import Config
 from pipeline.config_file import parse_yaml, validate
+from pipeline.errors import ConfigError
 from pipeline.planning.choices import Choice, in_order, plain
 from pipeline.planning.fingerprint import Fingerprint, Look, Triple, Voxels, is_ct, spread
 from pipeline.planning.intensity import SOFT_TISSUE, scale_for, soft_tissue
 from pipeline.planning.proposal import propose
-from pipeline.planning.text import plan_text, printable
+from pipeline.planning.text import encodable, plan_text
 from pipeline.planning.training import (
     Counts,
     batch_for,
@@ -29,6 +30,7 @@ from pipeline.planning.training import (
     shares,
     straddle,
 )
+from pipeline.printable import printable
 
 MR = (10.0, 40.0, 100.0, 190.0, 240.0, 260.0)
 CT = (-203.0, -80.0, 40.0, 160.0, 671.0, 1500.0)
@@ -204,6 +206,13 @@ def test_a_hostile_name_stays_a_comment(tmp_path: Path) -> None:
     }
     assert printable("a\nb\tc\u202ed") == "a?b?c?d"
     assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_a_path_that_is_no_text_is_refused() -> None:
+    assert encodable("manifest: Bücher\n") == "manifest: Bücher\n"
+    with pytest.raises(ConfigError, match="cannot be written in a config") as caught:
+        encodable("manifest: \udcff\n")
+    assert caught.value.remedy == "rename the folder"
 
 
 def test_choices_stand_in_the_order_of_the_configuration() -> None:

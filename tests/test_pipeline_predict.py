@@ -18,6 +18,9 @@ from pipeline.predict import predict
 from pipeline.progress import Silent
 from pipeline.storage import read_table
 
+#: Pages are written here, and their drawings left out.
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Build = Callable[..., Config]
 
 
@@ -132,7 +135,7 @@ def test_bad_files_are_left_out_where_that_is_allowed(
     (tmp_path / "bids/sub-02/T1.nii.gz").write_bytes(good.read_bytes()[:-30])
     inputs = [str(tmp_path / "bids"), "data.max_quarantine=1"]
     (result,) = predict(reference, inputs, tmp_path / "o.csv", Silent())
-    assert result.case.case_id == "sub-01_T1"
+    assert (result.case.case_id, result.case.image.parent.name) == ("T1", "sub-01")
 
 
 def test_a_manifest_may_point_outside_its_folder_if_told_so(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.reports.redaction import file_name, hide_paths, relative_only, shown_settings
@@ -18,10 +20,27 @@ from pipeline.reports.redaction import file_name, hide_paths, relative_only, sho
         ("scans/p1/a.nii is 3/4 empty", "scans/p1/a.nii is 3/4 empty"),
         ("0.001", "0.001"),
         ("and/or", "and/or"),
+        ("/home/Jane Doe/born 1950/a.nii", "…/a.nii"),
+        ("no /home/Doe, Jane (1950)/12:30/a.nii: short", "no …/a.nii: short"),
+        ("/a/b.nii, /c/d.nii; and/or /e/f: g", "…/b.nii, …/d.nii; and/or …/f: g"),
+        (r"C:\Users\Jane Doe\a.nii is empty", "…/a.nii is empty"),
+        (f"{'/home/Jane Doe/my scan.raw'!r} is outside", "'…/my scan.raw' is outside"),
+        (repr("C:\\Jane: Doe\\x.raw"), "'…/x.raw'"),
+        (repr('/home/O\'Neil "J"/x.raw'), "'…/x.raw'"),
+        ("'../Jane Doe/x.raw' may lie outside", "'…/x.raw' may lie outside"),
+        ("the volume's '/home/Jane Doe/x.raw' isn't there", "the volume's '…/x.raw' isn't there"),
+        ("the class 'a/b' is 'x'", "the class 'a/b' is 'x'"),
     ],
 )
 def test_absolute_paths_shrink_to_their_last_part(text: str, shown: str) -> None:
     assert hide_paths(text) == shown
+
+
+def test_known_folders_are_hidden_whatever_their_names_hold() -> None:
+    folders = [Path("/data"), Path('/data/Doe: "Jane"'), Path("/")]
+    text = 'cannot read /data/Doe: "Jane"/ct.nii of /data: short'
+    assert hide_paths(text, folders) == "cannot read …/ct.nii of …/data: short"
+    assert hide_paths("/data or /data-2/b", [Path("/data")]) == "…/data or …/b"
 
 
 def test_a_relative_file_is_kept_and_one_leaving_its_root_is_cut() -> None:

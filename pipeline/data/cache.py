@@ -42,6 +42,7 @@ class CachedVolume:
         content: SHA-256 of the source's decoded voxels and geometry.
         findings: What was doubtful in the file; kept with the file, not with its content.
         extent: What the volume was before preprocessing, where it was read; kept with the file.
+        series: Of a DICOM series what `series_mark` gives; kept with the file.
     """
 
     image: Tensor
@@ -49,6 +50,7 @@ class CachedVolume:
     content: str
     findings: tuple[Finding, ...] = ()
     extent: Extent | None = None
+    series: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class _IndexEntry:
     stamp: list[JsonValue]
     content: str
     findings: tuple[Finding, ...]
+    #: Has no default: what was read before it was kept is read again.
+    series: str
     extent: Extent | None = None
 
 
@@ -109,6 +113,11 @@ class VolumeCache:
         """What a source file's volume was before preprocessing; None where it is not known."""
         entry = self._index_entry(source)
         return None if entry is None else entry.extent
+
+    def series_of(self, source: Path) -> str:
+        """Of a DICOM series what `series_mark` gave when it was read; nothing if not known."""
+        entry = self._index_entry(source)
+        return "" if entry is None else entry.series
 
     def _index_entry(self, source: Path) -> _IndexEntry | None:
         try:
@@ -159,7 +168,8 @@ class VolumeCache:
         if stamp_of(source) == stamp:
             index = self._index_path(source)
             make_folder(index.parent, mode=0o700)
-            entry = _IndexEntry(stamp, volume.content, volume.findings, volume.extent)
+            told = (volume.findings, volume.series, volume.extent)
+            entry = _IndexEntry(stamp, volume.content, *told)
             write_json(index, _INDEX_ENTRY.dump_python(entry, mode="json"))
 
     def keep(self, volume: CachedVolume, name: str | None = None) -> None:

@@ -25,7 +25,7 @@ REMEDIES: dict[WarningCode, str] = {
     "W_SPACING": f"{_GEOMETRY}, with sizes in mm",
     "W_SHEAR": f"{_GEOMETRY} (dcm2niix straightens)",
     "W_FRAME": "set data.frame to the frame that is meant",
-    "W_FILLED": "mask or mend those voxels if they lie in what matters",
+    "W_FILLED": "mask or mend those voxels if they lie in what matters, or are brighter",
     "W_SPARSE": "look whether it shows anything; leave it out if not",
     "W_WRAPPED": "convert it again with signed voxels",
     "W_SPACING_OUTLIER": f"look whether its size is in mm; {_MEANT}",

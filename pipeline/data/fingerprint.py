@@ -1,7 +1,8 @@
 """What tells volumes apart without a network: their files' facts, and the spread of their values.
 
 Reading is done once a volume: what depends on its voxels and geometry alone is kept on disk by
-content. What only its file can say (format and voxel type) is read from the header each time.
+content. What only its file can say (format and voxel type) is read from the header; whoever asks
+again keeps it as long as the file is the same.
 """
 
 from __future__ import annotations

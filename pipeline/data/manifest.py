@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +18,11 @@ from .cases import Case
 from .covariate_columns import cell_problem, columns_beside
 from .manifest_columns import Table, read_table
 from .manifest_rows import Problems, Row, check_images, check_masks
+from .volume_files import numbered
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+#: Numbered cases that are named before they are counted.
+_SHOWN = 20
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -39,6 +42,7 @@ class Manifest:
         covariates: Columns that no part of the pipeline reads.
         patients_assumed: No patient column: each case counts as a patient of its own.
         remark: What the source says of itself, to be printed first.
+        numbered: Case ids that only a number tells apart, each with the line of its case.
     """
 
     cases: tuple[Case, ...]
@@ -48,6 +52,7 @@ class Manifest:
     covariates: tuple[str, ...] = ()
     patients_assumed: bool = False
     remark: str | None = None
+    numbered: tuple[tuple[str, int], ...] = ()
 
     def notes(self) -> list[str]:
         """What was understood, and what had to be assumed, in lines to print."""
@@ -71,7 +76,17 @@ class Manifest:
                 "warning: no patient_id column, so every case counts as a patient of its own; "
                 "if a patient has several scans, the result will be too good"
             )
-        return lines
+        return [*lines, *self.numbering()]
+
+    def numbering(self) -> list[str]:
+        """Which cases got which numbers, if any did, in a line to print."""
+        if not self.numbered:
+            return []
+        shown = ", ".join(f"{name!r} is line {line}" for name, line in self.numbered[:_SHOWN])
+        more = len(self.numbered) - _SHOWN
+        shown += f" and {more} more" if more > 0 else ""
+        why = "files of several cases have one name, so they are numbered by their paths"
+        return [f"{why}: {shown}; a column case_id names them"]
 
 
 def read_manifest(
@@ -121,7 +136,8 @@ def read_manifest(
             why=f"all cells of the column {columns['mask']!r} are empty",
             remedy="fill in the masks that there are, or set model.masks.weight=0",
         )
-    cases = _cases(rows, root, columns)
+    names, repeated = ({}, ()) if "case_id" in columns else _derived_ids(rows)
+    cases = _cases(rows, names)
     read = (*columns.values(), *data.covariates)
     unread = tuple(name for name in table.header if name and name not in read)
     return Manifest(
@@ -131,6 +147,7 @@ def read_manifest(
         table.separator,
         unread,
         "patient_id" not in columns,
+        numbered=repeated,
     )
 
 
@@ -145,10 +162,10 @@ def _rows(
     places = {name: header.index(column) for name, column in columns.items()}
     for line, cells in table.rows:
         if len(cells) != len(header):
-            text = f"it has {len(cells)} cells, the header has {len(header)}"
+            text = shared = f"it has {len(cells)} cells, the header has {len(header)}"
             if len(cells) > len(header):
                 text += f"; the first one too many is {cells[len(header)]!r}"
-            problems.add(line, "E_CELLS", text)
+            problems.add(line, "E_CELLS", text, shared)
             continue
         known = {name: cells[place] for name, place in places.items()}
         beside = tuple((name, cells[header.index(name)].strip()) for name in covariates)
@@ -245,8 +262,7 @@ def _letters(label: str) -> str:
     return "".join(letter for letter in label if not letter.isdigit())
 
 
-def _cases(rows: Sequence[Row], root: Path, columns: dict[str, str]) -> Iterator[Case]:
-    names = _derived_ids(rows, root) if "case_id" not in columns else {}
+def _cases(rows: Sequence[Row], names: dict[int, str]) -> Iterator[Case]:
     for row in rows:
         case_id = row.get("case_id") or names[row.line]
         yield Case(
@@ -261,24 +277,22 @@ def _cases(rows: Sequence[Row], root: Path, columns: dict[str, str]) -> Iterator
         )
 
 
-def _derived_ids(rows: Sequence[Row], root: Path) -> dict[int, str]:
-    """Case ids by line: the shortest form of the path that tells all cases apart."""
+def _derived_ids(rows: Sequence[Row]) -> tuple[dict[int, str], tuple[tuple[str, int], ...]]:
+    """Case ids by line, made of file names, and those that only a number tells apart.
 
-    def relative(row: Row) -> str:
-        inside = row.image.is_relative_to(root.absolute())
-        parts = (row.image.relative_to(root.absolute()) if inside else row.image).parts
-        return "_".join(part for part in parts if part not in (os.sep, "..", "."))
-
-    forms: tuple[Callable[[Row], str], ...] = (
-        lambda row: _stem(row.image.name),
-        lambda row: _stem(relative(row)),
-        relative,
-    )
-    for form in forms:
-        names = {row.line: form(row) for row in rows}
-        if len(set(names.values())) == len(names):
-            return names
-    return {row.line: row.cells["image"] for row in rows}
+    Where these repeat, the patient's id goes before them: unlike a folder's name it may be shown.
+    """
+    rows = sorted(rows, key=lambda row: os.path.normpath(row.image))
+    stems = [_stem(Path(os.path.normpath(row.image)).name) for row in rows]
+    counts = Counter(stems)
+    named = [
+        f"{patient}_{stem}" if counts[stem] > 1 and (patient := row.get("patient_id")) else stem
+        for row, stem in zip(rows, stems, strict=True)
+    ]
+    counts, lines = Counter(named), [row.line for row in rows]
+    ids = dict(zip(lines, numbered(named), strict=True))
+    repeated = [line for line, name in zip(lines, named, strict=True) if counts[name] > 1]
+    return ids, tuple((ids[line], line) for line in repeated)
 
 
 def _stem(name: str) -> str:

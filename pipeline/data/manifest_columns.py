@@ -87,7 +87,12 @@ def _empty(why: str) -> DataError:
 
 
 def _text(path: Path) -> str:
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if path.is_dir():
+        raise DataError(
+            f"E_IRREGULAR: the manifest {path.name} is a folder, not a table",
+            remedy=f"volclass init {path} --out work/ makes a manifest of it",
+        )
+    if path.exists() and not path.is_file():
         # A pipe would block, a device never end.
         raise DataError(
             f"E_IRREGULAR: the manifest {path.name} is a pipe, socket or device",

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from ..errors import DataError
 from .formats.dicom_folder import holds_dicom, real_path, split_series
@@ -14,6 +14,7 @@ from .manifest_columns import nearest_name
 
 _SHOWN = 20
 _ALLOW = "change its permissions"
+_ALLOW_OUTSIDE = "data.allow_outside_root=true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,26 @@ class Row:
         return self.cells.get(column) or None
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a line.
+
+    Attributes:
+        line: From 1.
+        text: Code and reason, for whoever sits at the table: with files as it names them.
+        shared: The same for a page, which others see: of a file its name alone.
+    """
+
+    line: int
+    text: str
+    shared: str
+
+
 class ManifestError(DataError):
     """A manifest of which some lines cannot be used.
 
     Args:
-        found: Line and text of each problem.
+        found: Each problem.
         what: As of any error.
         where: As of any error.
         why: As of any error.
@@ -43,28 +59,30 @@ class ManifestError(DataError):
     """
 
     def __init__(
-        self, found: Sequence[tuple[int, str]], what: str, *, where: str, why: str, remedy: str
+        self, found: Sequence[Problem], what: str, *, where: str, why: str, remedy: str
     ) -> None:
         super().__init__(what, where=where, why=why, remedy=remedy)
-        self.found = tuple(sorted(found, key=lambda item: item[0]))
+        self.found = tuple(sorted(found, key=lambda item: item.line))
 
 
 @dataclass(slots=True)
 class Problems:
     """Everything wrong so far, by line."""
 
-    found: list[tuple[int, str]] = field(default_factory=list)
+    found: list[Problem] = field(default_factory=list)
 
-    def add(self, line: int, code: str, text: str) -> None:
-        """Notes a problem."""
-        self.found.append((line, f"line {line}: {code}: {text}"))
+    def add(self, line: int, code: str, text: str, shared: str | None = None) -> None:
+        """Notes a problem; `shared` says it without folders and unread cells, where `text` does."""
+        told = text if shared is None else shared
+        self.found.append(Problem(line, f"{code}: {text}", f"{code}: {told}"))
 
     def refuse(self, path: Path) -> None:
         """Raises one ManifestError with all problems, or does nothing where there is none."""
         if not self.found:
             return
         count = len(self.found)
-        listed = [text for _, text in sorted(self.found, key=lambda item: item[0])[:_SHOWN]]
+        first = sorted(self.found, key=lambda item: item.line)[:_SHOWN]
+        listed = [f"line {item.line}: {item.text}" for item in first]
         if count > _SHOWN:
             listed.append(f"... and {count - _SHOWN} more, {count} in all")
         raise ManifestError(
@@ -78,12 +96,27 @@ class Problems:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A file as a row names it: its cell, how messages call it, and its path."""
+    """A file as a row names it.
+
+    Attributes:
+        row: The row.
+        cell: What its cell holds.
+        path: The path.
+        kind: What messages put before its name.
+    """
 
     row: Row
     cell: str
-    name: str
     path: Path
+    kind: str = ""
+
+    def refuse(self, problems: Problems, code: str, text: str, shared: str | None = None) -> None:
+        """Notes what is wrong with it, in words that follow its name; `shared` if they differ."""
+        # A cell may be written for another system than this.
+        name = PureWindowsPath(self.cell).name or self.cell.strip("\\/")
+        name = name if name == self.cell else f"…/{name}"
+        short = f"{self.kind}{name} {text if shared is None else shared}"
+        problems.add(self.row.line, code, f"{self.kind}{self.cell} {text}", short)
 
 
 def check_images(
@@ -94,9 +127,7 @@ def check_images(
         if row.get("image") is None:
             problems.add(row.line, "E_EMPTY", "the image cell is empty")
     named = [
-        _Named(row, row.cells["image"], row.cells["image"], row.image)
-        for row in rows
-        if row.get("image") is not None
+        _Named(row, row.cells["image"], row.image) for row in rows if row.get("image") is not None
     ]
     first: dict[Path, Row] = {}
     for file, target in _inside(named, root, outside_allowed, problems):
@@ -104,11 +135,10 @@ def check_images(
         if other is row:
             continue
         if other.get("label") != row.get("label"):
-            text = f"{row.get('label')!r} here, {other.get('label')!r} in line {other.line}"
-            problems.add(row.line, "E_LABEL_CONFLICT", f"{file.name} is {text}")
+            text = f"is {row.get('label')!r} here, {other.get('label')!r} in line {other.line}"
+            file.refuse(problems, "E_LABEL_CONFLICT", text)
         else:
-            text = f"{file.name} is the file of line {other.line}"
-            problems.add(row.line, "E_DUP_PATH", text)
+            file.refuse(problems, "E_DUP_PATH", f"is the file of line {other.line}")
 
 
 def check_masks(rows: Sequence[Row], root: Path, outside_allowed: bool, problems: Problems) -> None:
@@ -117,15 +147,14 @@ def check_masks(rows: Sequence[Row], root: Path, outside_allowed: bool, problems
     Cases may share a mask: that of one structure on scans that lie on one grid.
     """
     named = [
-        _Named(row, row.cells["mask"].strip(), f"the mask {row.cells['mask'].strip()}", row.mask)
+        _Named(row, row.cells["mask"].strip(), row.mask, "the mask ")
         for row in rows
         if row.mask is not None
     ]
     images = {real_path(row.image): row for row in rows if "\0" not in str(row.image)}
     for file, target in _inside(named, root, outside_allowed, problems):
         if target in images:
-            text = f"{file.name} is the image of line {images[target].line}"
-            problems.add(file.row.line, "E_DUP_PATH", text)
+            file.refuse(problems, "E_DUP_PATH", f"is the image of line {images[target].line}")
 
 
 def _inside(
@@ -146,8 +175,9 @@ def _inside(
         yield file, target
     option = _option(outside)
     for file in outside:
-        text = f"{file.name} leaves the data root {root}; to allow it: {option}"
-        problems.add(file.row.line, "E_OUTSIDE_ROOT", text)
+        text = f"leaves the data root {root}; to allow it: {option}"
+        short = f"leaves the data root; to allow it: {_ALLOW_OUTSIDE}"
+        file.refuse(problems, "E_OUTSIDE_ROOT", text, short)
 
 
 def _option(outside: Sequence[_Named]) -> str:
@@ -155,12 +185,11 @@ def _option(outside: Sequence[_Named]) -> str:
     if all(Path(file.cell).is_absolute() for file in outside):
         parents = [str(file.path.parent) for file in outside]
         if parents and (common := os.path.commonpath(parents)) != os.sep:
-            return f"data.root={common} or data.allow_outside_root=true"
-    return "data.allow_outside_root=true"
+            return f"data.root={common} or {_ALLOW_OUTSIDE}"
+    return _ALLOW_OUTSIDE
 
 
 def _check_file(file: _Named, problems: Problems) -> None:
-    line = file.row.line
     folder, series = split_series(file.path)
     try:
         mode = folder.stat().st_mode
@@ -168,16 +197,16 @@ def _check_file(file: _Named, problems: Problems) -> None:
     except (FileNotFoundError, NotADirectoryError):
         near = nearest_name(folder) if len(problems.found) < _SHOWN else None
         hint = f"; the nearest name there is {near}" if near else ""
-        problems.add(line, "E_MISSING", f"{file.name} does not exist{hint}")
+        file.refuse(problems, "E_MISSING", f"does not exist{hint}", "does not exist")
     except PermissionError:
-        problems.add(line, "E_PERMISSION", f"{file.name} may not be reached: {_ALLOW}")
+        file.refuse(problems, "E_PERMISSION", f"may not be reached: {_ALLOW}")
     except OSError as error:
-        problems.add(line, "E_IO", f"{file.name} cannot be reached: {error.strerror}")
+        file.refuse(problems, "E_IO", f"cannot be reached: {error.strerror}")
     else:
         if not usable:
-            problems.add(line, "E_IRREGULAR", f"{file.name} is {_kind(mode)}")
+            file.refuse(problems, "E_IRREGULAR", f"is {_kind(mode)}")
         elif not os.access(folder, os.R_OK):
-            problems.add(line, "E_PERMISSION", f"{file.name} may not be read: {_ALLOW}")
+            file.refuse(problems, "E_PERMISSION", f"may not be read: {_ALLOW}")
 
 
 def _kind(mode: int) -> str:

@@ -26,6 +26,7 @@ class MemoryCache:
         self._volumes: dict[str, CachedVolume] = {}
         self._findings: dict[tuple[str, str], tuple[Finding, ...]] = {}
         self._extents: dict[tuple[str, str], Extent | None] = {}
+        self._series: dict[tuple[str, str], str] = {}
         self._free: list[Tensor] = []
 
     def content_of(self, source: Path) -> str | None:
@@ -39,6 +40,10 @@ class MemoryCache:
     def extent_of(self, source: Path) -> Extent | None:
         """What a source file's volume was before preprocessing; None where it is not known."""
         return self._extents.get(_key(source, stamp_of(source)))
+
+    def series_of(self, source: Path) -> str:
+        """Of a DICOM series what `series_mark` gave when it was read; nothing if not known."""
+        return self._series.get(_key(source, stamp_of(source)), "")
 
     def load(self, content: str) -> CachedVolume | None:
         """The volume of that content, or None."""
@@ -68,6 +73,7 @@ class MemoryCache:
             self._contents[_key(source, stamp)] = volume.content
             self._findings[_key(source, stamp)] = volume.findings
             self._extents[_key(source, stamp)] = volume.extent
+            self._series[_key(source, stamp)] = volume.series
         if name in self._volumes:
             return
         if not self._free:

@@ -107,5 +107,6 @@ def _meta(volume: Volume) -> Meta:
         "space": "RAS",
         "content": volume.content,
         "extent": _EXTENT.dump_json(extent_of(volume)).decode(),
+        "series": volume.series,
         "findings": json.dumps([[finding.code, finding.text] for finding in volume.findings]),
     }

@@ -210,6 +210,7 @@ class Volume:
         spacing: Voxel size in mm (x, y, z).
         content: What `content_sha256` gives, whatever the file's encoding.
         findings: What was doubtful.
+        series: Of a DICOM series what `series_mark` gives.
     """
 
     voxels: NDArray[np.float32]
@@ -218,6 +219,7 @@ class Volume:
     spacing: tuple[float, float, float]
     content: str
     findings: tuple[Finding, ...] = ()
+    series: str = ""
 
     @property
     def obliquity(self) -> float:

@@ -7,6 +7,7 @@ tell. What a file really is decides its content, when it is read (`pipeline.data
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import DataError
@@ -27,6 +28,29 @@ def stem_of(name: str) -> str:
     endings = (*VOLUME_SUFFIXES, *VOXEL_SUFFIXES, ".dcm")
     suffix = next((end for end in endings if name.lower().endswith(end)), "")
     return name[: len(name) - len(suffix)] or name
+
+
+def numbered(names: Sequence[str], known: Iterable[str] = ()) -> list[str]:
+    """Names that differ: those that repeat are `CT`, `CT_2`, `CT_3` in their order.
+
+    No folder's name goes before them, for a folder may be called by a person.
+
+    Args:
+        names: As they are.
+        known: Names that others have already.
+    """
+    taken, given = {*known}, {*names}
+    last: dict[str, int] = {}
+    different = []
+    for name in names:
+        number, new = last.get(name, 1), name
+        while new in taken or (new != name and new in given):
+            number += 1
+            new = f"{name}_{number}"
+        last[name] = number
+        taken.add(new)
+        different.append(new)
+    return different
 
 
 def is_volume(name: str) -> bool:

@@ -1,36 +1,86 @@
-"""Volumes that a user names one by one or by their folders, each with a name of its own."""
+"""Cases that a user names: volumes one by one or by their folders, and manifests."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import DataConfig
 from ..errors import DataError
+from ..printable import printable
+from ..progress import Display
+from .cases import Case
 from .formats.dicom_folder import split_series
-from .formats.dicom_parts import check_parts
-from .volume_files import VOLUME_SUFFIXES, find_series, find_volumes, stem_of
+from .manifest import read_manifest
+from .volume_files import VOLUME_SUFFIXES, find_series, find_volumes, numbered, stem_of
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A volume with its name, and the folders that may be put before it, the nearest last."""
+def input_cases(
+    inputs: Sequence[Path], data: DataConfig, rooted: bool, display: Display
+) -> list[Case]:
+    """Cases of all inputs; a manifest is read under the run's rules about paths.
 
-    name: str
-    file: Path
-    folders: tuple[str, ...]
+    `data.root` of the run holds for its own manifest alone: another one has its own root.
+
+    Args:
+        inputs: Volumes (a DICOM folder is one, or `FOLDER#series=HASH`), folders of volumes, or
+            manifests (`.csv`, `.tsv`).
+        data: The section `data` of the run.
+        rooted: Whether `data.root` is meant for these inputs, not for the run's own manifest.
+        display: Where it is shown which volume got which number.
+
+    Returns:
+        Cases of manifests under their ids there. Other files are called by their own names; where
+        these repeat they are numbered, e.g. `CT` and `CT_2`, for folders may be called by people.
+
+    Raises:
+        DataError: An input is missing, holds no volume, lacks the covariates that the section
+            names, or is named twice.
+    """
+    listed: dict[int, list[Case]] = {}
+    for place, path in enumerate(inputs):
+        if path.suffix.lower() in (".csv", ".tsv"):
+            change = {"source": "manifest", "manifest": str(path)}
+            own = data.manifest is not None and Path(data.manifest).resolve() == path.resolve()
+            root = {} if rooted or own else {"root": None}
+            manifest = data.model_copy(update={**change, **root})
+            read = read_manifest(manifest, labels_required=False)
+            listed[place] = list(read.cases)
+            for line in read.numbering():
+                display.line(line)
+        elif data.covariates:
+            raise DataError(
+                "this run reads covariates, and a volume alone has none",
+                where=str(path),
+                why=f"its networks need {', '.join(data.covariates)} of every case",
+                remedy="name the volumes in a manifest with these columns",
+            )
+    ids = [case.case_id for cases in listed.values() for case in cases]
+    others = [place for place in range(len(inputs)) if place not in listed]
+    volumes = named_volumes([inputs[place] for place in others], ids)
+    for place, group in zip(others, volumes, strict=True):
+        listed[place] = [Case(name, name, file) for name, file in group]
+    for line in renamed([pair for group in volumes for pair in group]):
+        display.line(printable(line))
+    cases = [case for place in range(len(inputs)) for case in listed[place]]
+    ids = [case.case_id for case in cases]
+    repeated = sorted({name for name in ids if ids.count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"several inputs have the name {', '.join(repeated[:5])}",
+            remedy="name them apart, or list them in a manifest with a case_id column",
+        )
+    return cases
 
 
 def named_volumes(
     inputs: Sequence[Path], known: Sequence[str] = ()
 ) -> list[list[tuple[str, Path]]]:
-    """The volumes of all inputs with names that differ, e.g. `CT`, or `p00_CT` and `p01_CT`.
+    """The volumes of all inputs with names that differ, e.g. `CT`, `CT_2` and `MR`.
 
-    A volume is called by its file's name. Where names repeat below one folder, all below it get
-    those of the folders between; where they still repeat, as many more as tell them apart.
+    A volume is called by its file's name, or by that of its folder if it is a DICOM series; where
+    names repeat, they are numbered in the order of the inputs and of the paths below them.
 
     Args:
         inputs: Volumes (a DICOM folder is one, or `FOLDER#series=HASH`), or folders of volumes.
@@ -40,51 +90,37 @@ def named_volumes(
         For each input the names and paths of its volumes.
 
     Raises:
-        DataError: An input is missing, holds no volume, or is named twice; or two folders hold
-            images of one DICOM series.
+        DataError: An input is missing, holds no volume, or is named twice.
     """
-    groups = [_found(_volume_files(path), path) for path in inputs]
-    found = [item for group in groups for item in group]
-    _check_once(found)
-    check_parts([item.file for item in found])
-    names = iter(_told_apart(found, known))
-    return [[(next(names), item.file) for item in group] for group in groups]
+    groups = [_volume_files(path) for path in inputs]
+    files = [file for group in groups for file in group]
+    _check_once(files)
+    names = iter(numbered([stem_of(_plain(file).name) for file in files], known))
+    return [[(next(names), file) for file in group] for group in groups]
 
 
-def _found(files: Sequence[Path], folder: Path) -> list[_Found]:
-    top, *plain = (_plain(path) for path in (folder, *files))
-    names = [stem_of(file.name) for file in plain]
-    if len(set(names)) == len(names):
-        folders = [file.parent.parts[1:] for file in plain]
-    else:
-        parents = [file.parent.relative_to(top).parts if file != top else () for file in plain]
-        names = ["_".join([*p, name]) for p, name in zip(parents, names, strict=True)]
-        folders = [top.parts[1:] if file != top else top.parts[1:-1] for file in plain]
-    return [_Found(*item) for item in zip(names, files, folders, strict=True)]
+def renamed(named: Sequence[tuple[str, Path]]) -> list[str]:
+    """Which volume got which name, a line for each of those whose file's name others have too.
+
+    To be shown and not to be kept: it tells folders.
+    """
+    stems = [stem_of(_plain(file).name) for _, file in named]
+    clashing = {stem for stem, (name, _) in zip(stems, named, strict=True) if name != stem}
+    return [
+        f"{name} is {file}"
+        for stem, (name, file) in zip(stems, named, strict=True)
+        if stem in clashing
+    ]
 
 
-def _told_apart(found: Sequence[_Found], known: Sequence[str]) -> list[str]:
-    """A name for each that no other has, nor stands among the `known`, if folders can tell."""
-    names = [item.name for item in found]
-    left = [list(item.folders) for item in found]
-    while True:
-        counts = Counter([*known, *names])
-        repeated = [place for place, name in enumerate(names) if counts[name] > 1 and left[place]]
-        if not repeated:
-            return names
-        for place in repeated:
-            folder = re.sub(r"[^\w.-]+", "-", left[place].pop())
-            names[place] = f"{folder}_{names[place]}"
-
-
-def _check_once(found: Sequence[_Found]) -> None:
+def _check_once(files: Sequence[Path]) -> None:
     seen: set[Path] = set()
-    for item in found:
-        path = _plain(item.file)
+    for file in files:
+        path = _plain(file)
         if path in seen:
             raise DataError(
-                f"several inputs have the name {item.name}",
-                where=str(item.file),
+                f"several inputs have the name {stem_of(path.name)}",
+                where=str(file),
                 why="they are the same volume",
                 remedy="name it once",
             )

@@ -20,6 +20,7 @@ from .augment import single_threaded
 from .cache import CachedVolume, Prepared, VolumeCache, stamp_of
 from .cases import Case
 from .fingerprint import Extent
+from .formats.dicom_series import stacks_in
 from .formats.rules import Rules, reading_by
 from .memory import MemoryCache
 from .reader import volume_error_in
@@ -144,6 +145,14 @@ class VolumeStore:
         """What the volume of a case that was inspected was before preprocessing."""
         return self._cache.extent_of(case.image)
 
+    def series_of(self, case: Case) -> str:
+        """Of a DICOM series what `series_mark` gave when the case was inspected."""
+        return self._cache.series_of(case.image)
+
+    def stacks_in(self, case: Case) -> frozenset[str]:
+        """What `stacks_in` gives for the folder of a DICOM series that was refused."""
+        return stacks_in(case.image, budget=self._rules.budget)
+
     def to_hand_over(self, case: Case, content: str) -> Prepared | None:
         """What a loading process must give to the main one: nothing where both see the disk."""
         if not isinstance(self._cache, MemoryCache):
@@ -157,6 +166,7 @@ class VolumeStore:
                 volume,
                 findings=self._cache.findings_of(file),
                 extent=self._cache.extent_of(file),
+                series=self._cache.series_of(file),
             )
             for volume, file in zip(volumes, _files(case), strict=True)
             if volume is not None
@@ -215,7 +225,8 @@ def _volume(result: MetaTensor, kind: torch.dtype) -> CachedVolume:
     image = result.as_tensor().to(kind).contiguous()
     findings = tuple(Finding(*pair) for pair in json.loads(result.meta["findings"]))
     read = _EXTENT.validate_json(result.meta["extent"])
-    return CachedVolume(image, spacing_of(result), str(result.meta["content"]), findings, read)
+    content, series = str(result.meta["content"]), str(result.meta["series"])
+    return CachedVolume(image, spacing_of(result), content, findings, read, series)
 
 
 def _changed(case: Case, file: Path) -> DataError:

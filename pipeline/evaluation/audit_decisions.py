@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .audit_record import Area, Decision, ManifestProblem, Pair, RefusedVolume, Shortcut, Straddler
+from .audit_record import (
+    Area,
+    Decision,
+    ManifestProblem,
+    Pair,
+    RefusedVolume,
+    SharedScan,
+    Sharing,
+    Shortcut,
+    Straddler,
+)
 
 _REMOVE = "remove one of the two from the manifest"
 #: By the gravest contradiction: the code, what is wrong, and what to do.
@@ -38,6 +48,12 @@ _NEAR: dict[str, tuple[str, str, str]] = {
         f"look at both pictures; if they are one scan, {_REMOVE}",
     ),
 }
+#: What two cases with images of one DICOM series are.
+_SHARED: dict[Sharing, str] = {
+    "parts": "parts of one scan",
+    "copies": "copies of one scan",
+    "stacks": "stacks of one scan, under other patients",
+}
 
 
 def decisions_of(
@@ -49,6 +65,7 @@ def decisions_of(
     shortcut: Shortcut,
     manifest: Sequence[ManifestProblem] = (),
     disguised: Sequence[str] = (),
+    shared: Sequence[SharedScan] = (),
 ) -> tuple[Decision, ...]:
     """Everything that must be decided, the gravest first; nothing where all is well.
 
@@ -61,8 +78,9 @@ def decisions_of(
         shortcut: What metadata tell.
         manifest: Lines of the manifest that are refused.
         disguised: What covariates tell, a sentence for each that tells the label.
+        shared: Cases that hold images of one DICOM series.
     """
-    found = [*_lines(manifest), *_refused(refused, allowed), *_pairs(pairs)]
+    found = [*_lines(manifest), *_refused(refused, allowed), *_shared(shared), *_pairs(pairs)]
     found += _straddling(straddlers)
     found += [folds] if folds is not None else []
     return tuple([*found, *_shortcut(shortcut), *_disguised(disguised)])
@@ -99,6 +117,20 @@ def _refused(refused: Sequence[RefusedVolume], allowed: int) -> Iterator[Decisio
             remedy="mend or remove them, each as quarantine.csv says; or set "
             f"data.max_quarantine={count} to leave them out",
             cases=tuple(item.case_id for item in refused),
+        )
+
+
+def _shared(shared: Sequence[SharedScan]) -> Iterator[Decision]:
+    if shared:
+        count, item = len(shared), shared[0]
+        yield Decision(
+            code="E_DICOM_PARTS",
+            what=f"{count} pair{'s hold' if count > 1 else ' holds'} images of one DICOM series "
+            f"({item.first} and {item.second} are {_SHARED[item.how]})",
+            remedy="put all files of a series into one folder, name that once, and move copies "
+            "elsewhere; give stacks of one series, such as echoes, one patient_id; scans that only "
+            "pass for one series must be exported again, with their own series UIDs",
+            cases=tuple(dict.fromkeys(name for p in shared for name in (p.first, p.second))),
         )
 
 

@@ -12,6 +12,7 @@ from ..typed_files import read_typed
 
 Axis = Literal["x", "y", "z"]
 Differs = Literal["label", "patient", "split"]
+Sharing = Literal["parts", "copies", "stacks"]
 
 
 class _Part(BaseModel):
@@ -88,6 +89,19 @@ class Pair(_Part):
     turned: bool = False
     inverted: bool = False
     differs: tuple[Differs, ...] = ()
+
+
+class SharedScan(_Part):
+    """Two cases that hold images of one DICOM series.
+
+    Attributes:
+        how: `parts`: none of the two is whole; `copies`: of one volume; `stacks`: each is whole,
+            e.g. of another echo, and their patients differ.
+    """
+
+    first: str
+    second: str
+    how: Sharing
 
 
 class Outlier(_Part):
@@ -199,6 +213,7 @@ class AuditRecord(_Part):
         allowed: How many of them the configuration leaves out.
         doubts: What is doubtful in the files of the others.
         pairs: Those that show the same.
+        shared: Cases that hold images of one DICOM series.
         nearest: Smallest distance of two signatures that are not taken for the same.
         crowded: Volumes that have many others as near as copies.
         manifest: Lines that are refused.
@@ -224,6 +239,7 @@ class AuditRecord(_Part):
     allowed: int
     doubts: tuple[Doubt, ...]
     pairs: tuple[Pair, ...]
+    shared: tuple[SharedScan, ...] = ()
     nearest: float | None
     crowded: tuple[str, ...] = ()
     manifest: tuple[ManifestProblem, ...] = ()

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import yaml
 from pydantic import JsonValue
 
+from ..errors import ConfigError
+from ..printable import printable
 from .choices import Choice, in_order
 
 _WIDTH = 100
@@ -44,9 +46,21 @@ def plan_text(
     return "\n".join(lines) + "\n"
 
 
-def printable(text: str) -> str:
-    """A text of one line: what would begin another line, or cannot be seen, becomes `?`."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+def encodable(text: str) -> str:
+    """The text of a config, which has to be UTF-8 in the end.
+
+    Raises:
+        ConfigError: It cannot be, for the path of the data that it names.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            "the path of the data cannot be written in a config",
+            why="the name of a folder is not UTF-8 text",
+            remedy="rename the folder",
+        ) from error
+    return text
 
 
 def _comments(texts: Iterable[str], indent: str) -> list[str]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import PureWindowsPath
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
 
 from ..config import is_path
 
 _ABSOLUTE = re.compile(r"^(?:[\\/~]|[A-Za-z]:[\\/]|file:)")
-_PATH_IN_TEXT = re.compile(r"(?<![\w/.])(?:file:|[A-Za-z]:)?(?:[\\/]+[^\s\\/'\"<>:,;()]+){2,}")
+#: Between quotation marks a path ends where they end.
+_QUOTED = re.compile(
+    r"(?P<mark>['\"])(?P<path>(?:(?:file:|[A-Za-z]:)?[\\/]|~|\.\.[\\/])"
+    r"(?:\\.|(?!(?P=mark))[^\\\n])+)(?P=mark)"
+)
+#: A folder's name may hold blanks within, and colons before anything but a blank.
+_FOLDER = r"[^\s\\/'\"<>:;](?:(?:[^\\/'\"<>:;\n]|[:;](?!\s))*[^\s\\/'\"<>:;])?"
+_PATH_IN_TEXT = re.compile(
+    rf"(?<![\w/.…])(?:file:|[A-Za-z]:)?(?:[\\/]+{_FOLDER})+[\\/]+[^\s\\/'\"<>:,;()]+"
+)
 
 
 def file_name(path: str) -> str:
@@ -17,11 +26,28 @@ def file_name(path: str) -> str:
     return PureWindowsPath(path).name or path.strip("\\/")
 
 
-def hide_paths(text: str) -> str:
-    """Text in which each absolute path is cut down to its last part."""
+def hide_paths(text: str, folders: Iterable[Path] = ()) -> str:
+    """Text in which each absolute path is cut down to its last part.
+
+    Where a path ends that stands in words without quotation marks cannot be told for sure, as
+    blanks belong to names: rather a word too many is cut out than a folder is left.
+
+    Args:
+        text: What is to be shown.
+        folders: Absolute ones that are known; they are found whatever their names hold.
+    """
+    for folder in sorted(folders, key=lambda item: len(str(item)), reverse=True):
+        if folder.name:
+            text = text.replace(f"{folder}/", "…/")
+            text = f"…/{folder.name}".join(re.split(rf"{re.escape(str(folder))}(?![\w.-])", text))
     if _ABSOLUTE.match(text) and not re.search(r"\s", text):
         return f"…/{file_name(text)}"
+    text = _QUOTED.sub(_quoted_name, text)
     return _PATH_IN_TEXT.sub(lambda found: f"…/{file_name(found.group())}", text)
+
+
+def _quoted_name(found: re.Match[str]) -> str:
+    return f"{found['mark']}…/{file_name(found['path'])}{found['mark']}"
 
 
 def relative_only(path: str) -> str:

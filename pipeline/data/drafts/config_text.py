@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from ...config import CvConfig, ModelConfig, TrainConfig
-from ...errors import ConfigError
 from ...planning.choices import plain
 from ...planning.intensity import soft_tissue
+from ...planning.text import encodable
 from ...planning.training import batch_for, folds_for, is_complete, shares, straddle
 from .draft import Draft
 from .geometry import Grid, Survey, propose_grid
@@ -52,16 +52,7 @@ def config_text(draft: Draft, found: Survey, manifest: Path, out: Path) -> str:
             "data.allow_outside_root is set to true"
         )
     lines += [*_preprocess_lines(draft, found), *_training_lines(draft)]
-    text = "\n".join(lines) + "\n"
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(
-            "the path of the data cannot be written in a config",
-            why="the name of a folder is not UTF-8 text",
-            remedy="rename the folder",
-        ) from error
-    return text
+    return encodable("\n".join(lines) + "\n")
 
 
 def _quoted(text: str) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -46,15 +47,13 @@ _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 _PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 _JPEGS = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
 _END_OF_IMAGE = b"\xff\xd9"
-#: What tells one scan from another; texts, then numbers.
-_SCAN_TEXTS = ("PatientID", "StudyInstanceUID", "Modality", "ImageType", "RescaleType", "Units")
-_SCAN_NUMBERS = (
-    "EchoTime",
-    "AcquisitionNumber",
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    "DiffusionBValue",
+#: What tells one scan from another: texts, numbers that count, and numbers that measure.
+_TEXTS = (
+    *("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesDescription"),
+    *("Modality", "ImageType", "RescaleType", "Units", "ContrastBolusAgent", "ConvolutionKernel"),
 )
+_INTS = ("SeriesNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex")
+_SETTINGS = ("EchoTime", "DiffusionBValue", "RepetitionTime", "InversionTime", "FlipAngle", "KVP")
 
 
 def answer_of(path: Path) -> Json:
@@ -91,7 +90,7 @@ def _described(dataset: FileDataset, file: BinaryIO, sure: bool) -> Json:
         return {"kind": "damaged" if sure else "none", "what": "its header ends too early"}
     if not has_size:
         return {"kind": "damaged", "what": "its header ends before the size of its image"}
-    return {"kind": "image", "header": _header(dataset, file.name, pixels)}
+    return {"kind": "image", "header": _header(dataset, pixels)}
 
 
 def _meta(dataset: FileDataset, keyword: str) -> str:
@@ -115,13 +114,13 @@ def _syntax(dataset: FileDataset) -> UID:
     return UID(names.get((bool(implicit), bool(little)), "1.2.840.10008.1.2"))
 
 
-def _header(dataset: FileDataset, name: str, pixels: bool) -> Json:
+def _header(dataset: FileDataset, pixels: bool) -> Json:
     syntax = _syntax(dataset)
     return {
-        "file": Path(name).name,
         "series": str(dataset.get("SeriesInstanceUID") or ""),
         "frame_of_reference": str(dataset.get("FrameOfReferenceUID") or ""),
         "modality": str(dataset.get("Modality") or ""),
+        "derived": _is_derived(dataset),
         "syntax": syntax.name,
         "decodable": _decodable(syntax),
         "pixels": pixels,
@@ -137,6 +136,7 @@ def _header(dataset: FileDataset, name: str, pixels: bool) -> Json:
         "table": "ModalityLUTSequence" in dataset,
         "slope": _reals(dataset, "RescaleSlope"),
         "intercept": _reals(dataset, "RescaleIntercept"),
+        "padding": _reals(dataset, "PixelPaddingValue") + _reals(dataset, "PixelPaddingRangeLimit"),
         "spacing": _reals(dataset, "PixelSpacing"),
         "orientation": _reals(dataset, "ImageOrientationPatient"),
         "position": _reals(dataset, "ImagePositionPatient"),
@@ -145,15 +145,18 @@ def _header(dataset: FileDataset, name: str, pixels: bool) -> Json:
         "thickness": _reals(dataset, "SliceThickness"),
         "acquired": _whole(dataset, "ImagesInAcquisition", 0),
         "scan": _scan(dataset),
+        "settings": {keyword: _real(dataset, keyword) for keyword in _SETTINGS},
     }
 
 
 def _scan(dataset: Dataset) -> dict[str, str]:
     """What tells one scan from another, by keyword: a hash of each, "" where it is absent."""
-    stated = {keyword: _text(dataset, keyword) for keyword in _SCAN_TEXTS}
-    for keyword in _SCAN_NUMBERS:
-        # The fifth digit of an echo time is jitter of the scanner, no second echo.
-        stated[keyword] = "/".join(f"{number:.4g}" for number in _reals(dataset, keyword)).encode()
+    stated = {keyword: _text(dataset, keyword) for keyword in _TEXTS}
+    for keyword in _INTS:
+        stated[keyword] = "/".join(f"{value:.17g}" for value in _reals(dataset, keyword)).encode()
+    # One name, or one date, may be written in several ways: DOE^JOHN^^ and Doe^John.
+    stated["PatientName"] = re.sub(rb"[\^\s]+", b" ", stated["PatientName"].lower()).strip(b" =")
+    stated["PatientBirthDate"] = re.sub(rb"\D", b"", stated["PatientBirthDate"])
     return {
         keyword: hashlib.sha256(value).hexdigest()[:16] if value else ""
         for keyword, value in stated.items()
@@ -169,6 +172,11 @@ def _text(dataset: Dataset, keyword: str) -> bytes:
     return (value if isinstance(value, bytes) else str(value).encode()).strip(b" \0")
 
 
+def _is_derived(dataset: Dataset) -> bool:
+    """Whether the image was computed from others, or is none of a scanner (ImageType)."""
+    return not {b"DERIVED", b"SECONDARY"}.isdisjoint(_text(dataset, "ImageType").split(b"\\")[:2])
+
+
 def _decodable(syntax: UID) -> bool:
     try:
         return bool(get_decoder(syntax).is_available)
@@ -182,6 +190,11 @@ def _whole(dataset: Dataset, keyword: str, absent: int) -> int:
     if not values:
         return absent
     return int(values[0]) if len(values) == 1 and abs(values[0]) < 1 << 31 else -1
+
+
+def _real(dataset: Dataset, keyword: str) -> float | None:
+    values = _reals(dataset, keyword)
+    return values[0] if len(values) == 1 and abs(values[0]) < float("inf") else None
 
 
 def _reals(dataset: Dataset, keyword: str) -> list[float]:

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SliceHeader:
     """One image of a series; numbers are as the file states them, checked later.
 
     Attributes:
-        file: Name of the file, without folders.
+        file: Name of the file, without folders; who asked for the header knows it.
         series: Series Instance UID; never shown.
         frame_of_reference: UID of the space of the positions; never shown.
         modality: E.g. `CT`; free text in a hostile file.
+        derived: Whether it was computed from other images, or comes from no scanner.
         syntax: The standard's name of the transfer syntax.
         decodable: Whether a decoder for it is installed.
         pixels: Whether pixel data follow the header.
@@ -36,6 +37,8 @@ class SliceHeader:
         table: Whether a table takes the place of slope and intercept.
         slope: One factor from the stored to the true value; none where it is not stated.
         intercept: One number, added after the factor; none where it is not stated.
+        padding: The stored value that stands for what was not measured, and where it is a range its
+            other end; none where it is not stated.
         spacing: Between rows, between columns, in mm.
         orientation: Directions (LPS) of a row (3) and of a column (3).
         position: Centre of the first voxel, in LPS mm.
@@ -44,12 +47,14 @@ class SliceHeader:
         thickness: Of the slice, in mm.
         acquired: Images in the acquisition; 0 where it is not stated.
         scan: What tells one scan from another, by keyword: a hash of each, "" where it is absent.
+        settings: What the scanner was set to, by keyword; None where it is absent or no number.
     """
 
-    file: str
+    file: str = ""
     series: str
     frame_of_reference: str
     modality: str
+    derived: bool
     syntax: str
     decodable: bool
     pixels: bool
@@ -65,6 +70,7 @@ class SliceHeader:
     table: bool
     slope: tuple[float, ...]
     intercept: tuple[float, ...]
+    padding: tuple[float, ...]
     spacing: tuple[float, ...]
     orientation: tuple[float, ...]
     position: tuple[float, ...]
@@ -73,6 +79,7 @@ class SliceHeader:
     thickness: tuple[float, ...]
     acquired: int
     scan: Mapping[str, str]
+    settings: Mapping[str, float | None]
 
     @property
     def dtype(self) -> np.dtype[np.generic]:

@@ -24,17 +24,17 @@ def check_whole(path: Path, stack: Stack) -> tuple[Finding, ...]:
     """Refuses a stack of which two signs say that slices between its slices are missing.
 
     The first sign is an instance number that grows by two or more from each slice to the next. The
-    second is a SpacingBetweenSlices that contradicts the positions; or, where none is stated, a
-    SliceThickness that would fill the gaps with just the slices that the numbers leave out. Either
-    alone has harmless causes: series that were numbered in turn, and scanners that state the gap
-    in place of the distance.
+    second is a SpacingBetweenSlices, or where none is stated a SliceThickness, that would fill the
+    gaps with just the slices that the numbers leave out. Any other contradiction has harmless
+    causes, alone or together: series that were numbered in turn, and scanners that state the gap in
+    place of the distance.
 
     Args:
         path: The volume, as messages name it.
         stack: Its slices in order.
 
     Returns:
-        What one sign alone says, and whether the acquisition had more images.
+        What numbers or distances contradict, and whether the acquisition had more images.
 
     Raises:
         VolumeError: E_SLICE_GAP: both signs are there.
@@ -46,12 +46,13 @@ def check_whole(path: Path, stack: Stack) -> tuple[Finding, ...]:
     if step > 1:
         numbers = [item.number for item in stack.slices]
         told.append(f"InstanceNumber goes from {min(numbers)} to {max(numbers)} in steps of {step}")
+    filled = step > 1 and abs(distance - step * (between or thickness)) <= _SHARE * distance
     if between and abs(distance - between) > _SHARE * distance:
         contradicted = f"SpacingBetweenSlices is {between:.4g} mm"
         told.append(f"its slices lie {distance:.4g} mm apart, and {contradicted}")
-    elif step > 1 and not between and abs(distance - step * thickness) <= _SHARE * distance:
+    elif filled:
         told.append(f"its slices lie {distance:.4g} mm apart, and are {thickness:.4g} mm thick")
-    if len(told) == 2:
+    if filled:
         why = f"slices between its slices seem to be missing: {'; '.join(told)}"
         raise VolumeError(Reason.E_SLICE_GAP, path, why)
     told += _of_more(stack.slices)

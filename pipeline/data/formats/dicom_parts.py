@@ -1,70 +1,62 @@
-"""Whether several folders hold parts of one DICOM series, each of which would pass for a volume."""
+"""Of which DICOM series a volume is, and of which part of it: in hashes that tell nobody's name.
+
+Half a series reads like a whole one. That another case has the other half shows when the cases
+are held against each other (`pipeline.data.series_checks`).
+"""
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
+import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
-from ..volume import Reason, VolumeError
-from .dicom_folder import first_image
-from .dicom_header import SliceHeader
-from .dicom_process import SeriesProcess
-from .stored import system_errors
+import numpy as np
 
-_BUDGET = 1 << 30
+from .dicom_header import SliceHeader, Stack
+
+#: Beside the UID, for some tools give all scans one.
+_SCAN = ("PatientID", "StudyInstanceUID")
+#: What stacks of one series may differ in, as slices of one volume may not: hashes, then numbers.
+_KIND = ("Modality", "SeriesNumber", "TemporalPositionIdentifier", "TemporalPositionIndex")
+_SETTINGS = ("EchoTime", "DiffusionBValue")
+_DIGITS = 16
 
 
-def check_parts(folders: Sequence[Path]) -> None:
-    """Refuses folders of which two hold images of one series, be they halves of it or copies.
+def series_mark(stack: Stack) -> str:
+    """Three hashes, `scan-kind-places`, or nothing where a series has no UID.
 
-    One image tells for a folder, as a folder with several series is refused when it is read. A
-    series is told by its UID with patient and study: some tools give all scans one UID.
+    Volumes of one scan are of one series. Those of one kind, too, belong to one stack: they have no
+    other echo, time, size or direction. Where they lie in other places, none of them is whole.
 
     Args:
-        folders: Folders with DICOM images, absolute, each once.
-
-    Raises:
-        VolumeError: E_DICOM_PARTS: names two of them.
+        stack: All slices of the volume.
     """
-    found: defaultdict[tuple[str, ...], list[Path]] = defaultdict(list)
-    for folder, header in _headers([folder for folder in folders if folder.is_dir()]).items():
-        if header.series:
-            scan = header.scan
-            found[header.series, scan["PatientID"], scan["StudyInstanceUID"]].append(folder)
-    for parts in found.values():
-        if len(parts) > 1:
-            inside = Path(os.path.commonpath(parts))
-            first, second = (str(part.relative_to(inside)) for part in parts[:2])
-            why = f"{first} and {second} in it hold images of one series"
-            raise VolumeError(Reason.E_DICOM_PARTS, inside, why)
+    if not stack.slices[0].series:
+        return ""
+    places = _hash([stack.shape, (np.round(stack.affine, 2) + 0.0).tolist()])
+    return f"{scan_and_kind(stack.slices)}-{places}"
 
 
-def _headers(folders: Sequence[Path]) -> dict[Path, SliceHeader]:
-    """The header of an image of each folder; none of one that cannot be read."""
-    if len(folders) < 2:
-        return {}
-    return _asked(folders)
+def scan_and_kind(slices: Sequence[SliceHeader]) -> str:
+    """The first two hashes of the mark.
+
+    Args:
+        slices: Of one stack of a series that has a UID.
+    """
+    first = slices[0]
+    scan = _hash([first.series, *(_stated(slices, keyword) for keyword in _SCAN)])
+    directions = np.abs(first.orientation)
+    plane = [int(part.argmax()) for part in np.split(directions, 2)] if len(directions) == 6 else []
+    stated = [_stated(slices, keyword) for keyword in _KIND]
+    settings = [first.settings[keyword] for keyword in _SETTINGS]
+    # Headers round, and scanners jitter.
+    rounded = [None if value is None else f"{value:.3g}" for value in settings]
+    return f"{scan}-{_hash([first.size, plane, stated, rounded])}"
 
 
-def _asked(folders: Sequence[Path]) -> dict[Path, SliceHeader]:
-    inside = Path(os.path.commonpath(folders))
-    images: dict[str, Path] = {}
-    for folder in folders:
-        with system_errors(folder, folder):
-            image = first_image(folder)
-        if image is not None:
-            images[str(image.relative_to(inside))] = folder
-    sizes = {name: (inside / name).stat().st_size for name in images}
-    try:
-        with SeriesProcess(inside, inside, sizes, _BUDGET) as process:
-            answers = process.headers()
-    except VolumeError:
-        # Of a folder whose image ends the process, its reading says so, and of the others all.
-        if len(folders) == 1:
-            return {}
-        half = len(folders) // 2
-        return {**_asked(folders[:half]), **_asked(folders[half:])}
-    headers = ((images[name], answer.header) for name, answer in answers.items())
-    return {folder: header for folder, header in headers if header is not None}
+def _stated(slices: Sequence[SliceHeader], keyword: str) -> str:
+    """The hash of an element that slices share; tools leave some elements empty in some files."""
+    return next((item.scan[keyword] for item in slices if item.scan[keyword]), "")
+
+
+def _hash(parts: Sequence[object]) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:_DIGITS]

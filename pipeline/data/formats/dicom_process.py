@@ -11,10 +11,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import BinaryIO, TypeVar, cast
 
@@ -52,6 +53,24 @@ class Decoded:
 _Told = TypeVar("_Told")
 _ANSWER = TypeAdapter(Answer)
 _DECODED = TypeAdapter(Decoded)
+
+
+def answer_about(name: str, line: bytes | str) -> Answer:
+    """What the process said of a file.
+
+    The name is added here: one that is no UTF-8 may be asked about, but not repeated.
+
+    Args:
+        name: The file, as it was asked for.
+        line: The answer, JSON.
+
+    Raises:
+        ValidationError: It is no answer.
+    """
+    answer = _ANSWER.validate_json(line)
+    if answer.header is None:
+        return answer
+    return replace(answer, header=replace(answer.header, file=PurePath(name).name))
 
 
 class SeriesProcess:
@@ -119,7 +138,7 @@ class SeriesProcess:
         self._ask({"folder": folder, "files": list(self._files), "memory": self._memory})
         answers: dict[str, Answer] = {}
         for name in self._files:
-            answer = self._understood(_ANSWER, self._line(name), name)
+            answer = self._understood(partial(answer_about, name), self._line(name), name)
             if answer.kind == "memory":
                 raise self._too_large(name)
             answers[name] = answer
@@ -146,7 +165,7 @@ class SeriesProcess:
         Raises:
             VolumeError: The process died, took too long or needed too much memory.
         """
-        decoded = self._understood(_DECODED, self._line(name), name)
+        decoded = self._understood(_DECODED.validate_json, self._line(name), name)
         if decoded.memory:
             raise self._too_large(name)
         if decoded.problem:
@@ -169,9 +188,9 @@ class SeriesProcess:
             raise self._death(name)
         return line
 
-    def _understood(self, kind: TypeAdapter[_Told], line: bytes, name: str) -> _Told:
+    def _understood(self, understand: Callable[[bytes], _Told], line: bytes, name: str) -> _Told:
         try:
-            return kind.validate_json(line)
+            return understand(line)
         except ValidationError:
             raise self._death(name) from None
 
@@ -192,7 +211,7 @@ class SeriesProcess:
 
     def _death(self, name: str) -> VolumeError:
         """Why there is no answer about a file."""
-        about = f"at {listed([name])}" if name else "at its start"
+        about = f"at {listed([PurePath(name).name])}" if name else "at its start"
         self._process.kill()
         status = self._process.wait()
         if self._late.is_set():
@@ -204,5 +223,5 @@ class SeriesProcess:
         return VolumeError(Reason.E_DICOM_SLICE, self._path, why)
 
     def _too_large(self, name: str) -> VolumeError:
-        why = f"reading {listed([name])} takes more than {self._memory >> 20:,} MiB"
+        why = f"reading {listed([PurePath(name).name])} takes more than {self._memory >> 20:,} MiB"
         return VolumeError(Reason.E_BUDGET, self._path, why)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 import nibabel as nib
@@ -24,6 +24,8 @@ from ..volume import Finding, Reason, Volume, VolumeError, content_sha256
 from .dicom_folder import images_below, regular_files, split_series
 from .dicom_header import Answer, SliceHeader, Stack, listed, millimetres
 from .dicom_numbers import check_whole
+from .dicom_padding import Padding
+from .dicom_parts import scan_and_kind, series_mark
 from .dicom_process import SeriesProcess
 from .dicom_scan import check_one_scan
 from .dicom_stack import stack_of
@@ -61,7 +63,7 @@ def read_series(path: Path, *, budget: int = 4 << 30, seconds: float | None = No
         _check_below(path, slices, {name: told[name] for name in below})
         check_strays(path, answers)
         doubtful = check_one_scan(path, slices)
-        check_values(path, slices)
+        doubtful += check_values(path, slices)
         stack = stack_of(path, slices)
         doubtful += check_whole(path, stack)
         needed = 4 * math.prod(stack.shape)
@@ -73,7 +75,8 @@ def read_series(path: Path, *, budget: int = 4 << 30, seconds: float | None = No
     found = (*trailing, *sparse(voxels), *implausible((x, y, z), voxels.shape))
     findings = (*skipped(answers, folders), *doubtful, *found)
     content = content_sha256(voxels, affine)
-    return Volume(voxels, affine, stack.affine, (x, y, z), content, findings)
+    mark = series_mark(stack)
+    return Volume(voxels, affine, stack.affine, (x, y, z), content, findings, mark)
 
 
 def series_facts(path: Path, *, budget: int = 4 << 30) -> tuple[str, str]:
@@ -92,6 +95,23 @@ def series_facts(path: Path, *, budget: int = 4 << 30) -> tuple[str, str]:
     return ", ".join(types), ", ".join(["dicom", *sorted({item.syntax for item in slices})])
 
 
+def stacks_in(path: Path, *, budget: int = 4 << 30) -> frozenset[str]:
+    """Of which stacks a folder holds images, by the first two hashes of `series_mark`.
+
+    For a series that is refused. None where the headers cannot be read either.
+    """
+    folder, choice = split_series(path)
+    try:
+        with system_errors(path, path):
+            files = regular_files(path, folder)
+        with SeriesProcess(path, folder, files, budget) as process:
+            series = _by_series(process.headers())
+    except VolumeError:
+        return frozenset()
+    named = series if choice is None else _named(series, choice)
+    return frozenset(scan_and_kind([item]) for uid in named if uid for item in series[uid])
+
+
 def series_hash(series: str) -> str:
     """The short name of a series: its UID is found by it again, but not told."""
     return hashlib.sha256(series.encode()).hexdigest()[:_HASH_DIGITS]
@@ -99,20 +119,13 @@ def series_hash(series: str) -> str:
 
 def _chosen(path: Path, answers: Mapping[str, Answer], choice: str | None) -> list[SliceHeader]:
     """The slices of the one series, or of the one that was chosen."""
-    series: dict[str, list[SliceHeader]] = {}
-    for answer in answers.values():
-        if answer.header is not None:
-            series.setdefault(answer.header.series, []).append(answer.header)
+    series = _by_series(answers)
     if not series:
         check_strays(path, answers)
         others = "; ".join(finding.text for finding in skipped(answers))
         why = f"it is a directory without DICOM images ({others})"
         raise VolumeError(Reason.E_IRREGULAR, path, why)
-    if choice is None:
-        named = list(series)
-    else:
-        named = [uid for uid in series if series_hash(uid).startswith(choice.lower())]
-        named = named or [uid for uid in series if uid.startswith(choice)]
+    named = list(series) if choice is None else _named(series, choice)
     if len(named) == 1:
         return series[named[0]]
     found = sorted(_described(uid, slices) for uid, slices in series.items())
@@ -121,10 +134,27 @@ def _chosen(path: Path, answers: Mapping[str, Answer], choice: str | None) -> li
     raise VolumeError(Reason.E_DICOM_SERIES, path, why)
 
 
+def _by_series(answers: Mapping[str, Answer]) -> dict[str, list[SliceHeader]]:
+    series: dict[str, list[SliceHeader]] = {}
+    for answer in answers.values():
+        if answer.header is not None:
+            series.setdefault(answer.header.series, []).append(answer.header)
+    return series
+
+
+def _named(series: Iterable[str], choice: str) -> list[str]:
+    """Those of which a user wrote the short name or the UID, or the start of either."""
+    named = [uid for uid in series if series_hash(uid).startswith(choice.lower())]
+    return named or [uid for uid in series if uid.startswith(choice)]
+
+
 def _check_below(path: Path, slices: Sequence[SliceHeader], below: Mapping[str, Answer]) -> None:
-    """Refuses a series of which images lie in sub-folders; `below` are those that lie there."""
+    """Refuses a series of which images lie in sub-folders; `below` are those that lie there.
+
+    The sub-folders are not named, for they may be called by people.
+    """
     names = [
-        name
+        PurePath(name).name
         for name, answer in below.items()
         if answer.header is not None and answer.header.series == slices[0].series
     ]
@@ -151,7 +181,7 @@ def _voxels(
     voxels = np.empty(shape, dtype=np.float32)
     flips = tuple(slice(None, None, int(sign)) for sign in orientation[:, 1])
     as_stored = voxels.transpose(axes)[flips]
-    seen, problems, trailing = Values(), [], 0
+    seen, padding, problems, trailing = Values(), Padding(), [], 0
     count = stack.shape[0] * stack.shape[1]
     process.ask_for_pixels([item.file for item in stack.slices], 4 * voxels.size)
     for place, item in enumerate(stack.slices):
@@ -168,6 +198,7 @@ def _voxels(
                 true = raw * item.rescale[0] + item.rescale[1]
             as_stored[..., place] = true
         seen.see(raw, *item.rescale)
+        padding.see(raw, item)
     if problems:
         raise VolumeError(Reason.E_DICOM_SLICE, path, listed(problems))
     seen.check(path, voxels.size)
@@ -175,7 +206,7 @@ def _voxels(
     if trailing:
         found = (Finding("W_TRAILING", f"bytes follow the pixels of {trailing} slices; ignored"),)
     affine = stack.affine @ _nib.orientations.inv_ornt_aff(orientation, stack.shape)
-    return voxels, affine, found + seen.findings(voxels.size)
+    return voxels, affine, (*found, *padding.findings(), *seen.findings(voxels.size))
 
 
 def _place(point: NDArray[np.float64]) -> str:

@@ -24,6 +24,10 @@ _DEGREES = 0.1
 _SINE = float(np.sin(np.radians(_DEGREES)))
 #: Positions nearer than this are the same one.
 _SAME_MM = 1e-3
+#: What headers with one digit make of the distance between two slices along one axis, and of its
+#: three axes together.
+_ROUNDED_MM = 0.1
+_AXES = float(np.sqrt(3.0))
 _LPS = np.array([-1.0, -1.0, 1.0])
 
 Numbers = NDArray[np.float64]
@@ -34,9 +38,11 @@ def stack_of(path: Path, slices: Sequence[SliceHeader]) -> Stack:
 
     A slice may lie up to 0.1 mm off its place in an even stack between the first and the last,
     which is what headers with one digit make of it (0.05 mm there, and 0.05 mm at the ends), but
-    no more than a fifth of the spacing; or 1 % of the spacing where that is more. A missing slice
-    moves others by half the spacing or more. One that is missing at either end of a stack cannot
-    be told from positions.
+    no more than a fifth of the spacing; or 1 % of the spacing where that is more. That is along one
+    axis: three of them add up in an oblique stack. A missing slice moves others by half the spacing
+    or more. One that is missing at either end of a stack cannot be told from positions.
+
+    A stack that leans by no more than rounding makes it is upright.
 
     Args:
         path: The volume, as messages name it.
@@ -55,10 +61,10 @@ def stack_of(path: Path, slices: Sequence[SliceHeader]) -> Stack:
     ordered = [slices[index] for index in order]
     positions, heights = positions[order], heights[order]
     _check_repeated(path, ordered, positions, heights)
-    _check_straight(path, ordered, positions, heights)
-    _check_even(path, ordered, heights)
     between_rows, between_columns = _pixel_spacing(path, ordered)
-    step = (positions[-1] - positions[0]) / (len(ordered) - 1)
+    whole = _line(path, ordered, positions, normal, min(between_rows, between_columns))
+    _check_even(path, ordered, heights, float(np.abs(normal).sum()))
+    step = whole / (len(ordered) - 1)
     affine = np.eye(4)
     # A row runs along the columns, so its direction goes with the distance between columns.
     lps = np.stack([rows * between_columns, columns * between_rows, step, positions[0]])
@@ -171,33 +177,41 @@ def _check_repeated(
 
 
 def _tolerance(spacing: float) -> float:
-    return max(min(0.1, spacing / 5), spacing / 100)
+    """Along one axis, in mm."""
+    return max(min(_ROUNDED_MM, spacing / 5), spacing / 100)
 
 
-def _check_straight(
-    path: Path, slices: Sequence[SliceHeader], positions: Numbers, heights: Numbers
-) -> None:
-    """First voxels lie on one line, which is the normal."""
-    whole = positions[-1] - positions[0]
+def _line(
+    path: Path, slices: Sequence[SliceHeader], positions: Numbers, normal: Numbers, pixel: float
+) -> Numbers:
+    """From the first slice to the last, in mm; first voxels lie on one line, the normal."""
+    whole: Numbers = positions[-1] - positions[0]
+    heights = positions @ normal
     height = heights[-1] - heights[0]
     line = positions[0] + ((heights - heights[0]) / height)[:, None] * whole
     off = np.linalg.norm(positions - line, axis=1)
-    if off.max() > _tolerance(float(np.median(np.diff(heights)))):
+    if off.max() > _AXES * _tolerance(float(np.median(np.diff(heights)))):
         name = listed([slices[int(off.argmax())].file])
         why = f"its slices lie beside each other: {name} is {off.max():.4g} mm off the line"
         raise VolumeError(Reason.E_DICOM_STACKS, path, f"{why} of the others")
     aside = np.sqrt(max(whole @ whole - height**2, 0.0))
     degrees = float(np.degrees(np.arctan2(aside, height)))
-    if degrees > _DEGREES:
+    if degrees <= _DEGREES:
+        return whole
+    if aside > _SINE * height + _AXES * min(_ROUNDED_MM, pixel / 5):
         why = f"its slices lie {degrees:.3g} degrees off their normal, {aside:.4g} mm in all"
         raise VolumeError(Reason.E_DICOM_TILT, path, why)
+    upright: Numbers = height * normal
+    return upright
 
 
-def _check_even(path: Path, slices: Sequence[SliceHeader], heights: Numbers) -> None:
+def _check_even(path: Path, slices: Sequence[SliceHeader], heights: Numbers, axes: float) -> None:
+    """Equal distances; `axes` is how much of three axes adds up along the normal, 1 for one."""
     even = np.linspace(heights[0], heights[-1], len(heights))
     steps = np.diff(heights)
     usual = float(np.median(steps))
-    if np.abs(heights - even).max() <= _tolerance(usual):
+    tolerance = axes * _tolerance(usual)
+    if np.abs(heights - even).max() <= tolerance:
         return
     missing: list[str] = []
     uneven: list[str] = []
@@ -205,7 +219,7 @@ def _check_even(path: Path, slices: Sequence[SliceHeader], heights: Numbers) -> 
         count = round((high - low) / usual)
         places = [f"{millimetres(low + number * usual)} mm" for number in range(1, count)]
         missing += places
-        if not places and abs(high - low - usual) > _tolerance(usual):
+        if not places and abs(high - low - usual) > tolerance:
             between = f"between {listed([first.file])} and {listed([last.file])}"
             uneven.append(f"{high - low:.4g} mm {between} at {millimetres(low)} mm")
     if len(missing) >= len(slices):

@@ -1,21 +1,25 @@
 """Whether the grey values of DICOM slices can be decoded, and what they mean.
 
-Source: DICOM PS3.3, C.7.6.3 (Image Pixel) and C.11.1 (Modality LUT).
+Source: DICOM PS3.3, C.7.6.3 (Image Pixel), C.11.1 (Modality LUT), C.8.2.1 (CT Image) and C.8.9.4
+(PET Image).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..volume import Reason, VolumeError
+from ..volume import Finding, Reason, VolumeError
 from .dicom_header import SliceHeader, listed
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+#: What a scanner must state (type 1); of PET the intercept is 0 by definition.
+_MANDATORY = {"CT": ("slope", "intercept"), "PT": ("slope",)}
 
 
-def check_values(path: Path, slices: Sequence[SliceHeader]) -> None:
+def check_values(path: Path, slices: Sequence[SliceHeader]) -> tuple[Finding, ...]:
     """Refuses slices whose values cannot be had, or would be wrong.
 
     `MONOCHROME1` says that a display shows low values bright; it changes no value (C.7.6.3.1.2),
@@ -25,17 +29,22 @@ def check_values(path: Path, slices: Sequence[SliceHeader]) -> None:
         path: The volume, as messages name it.
         slices: All images of one series.
 
+    Returns:
+        What is doubtful: a CT with several slopes or intercepts, or a CT or PET that was computed
+        from other images and states none.
+
     Raises:
         VolumeError: Several frames, channels or colours, a voxel type that is not understood, no
-            pixels, no decoder, no slope and intercept that can be used, or some slices with them
-            and others without. Where none states them they are 1 and 0.
+            pixels, no decoder, no slope and intercept that can be used, some slices with them and
+            others without, or a CT or PET of a scanner without. Where else none states them they
+            are 1 and 0.
     """
     for reason, wrong, text in _RULES:
         files = [item for item in slices if wrong(item)]
         if files:
             names = listed([item.file for item in files])
             raise VolumeError(reason, path, f"{text(files[0])}: {names}")
-    for name, stated in (("slope", _slope_stated), ("intercept", _intercept_stated)):
+    for name, stated in _STATED.items():
         without = [item.file for item in slices if not stated(item)]
         if 0 < len(without) < len(slices):
             why = f"some of its slices state no rescale {name}: {listed(without)}; the others do"
@@ -43,6 +52,32 @@ def check_values(path: Path, slices: Sequence[SliceHeader]) -> None:
     if len({item.colours for item in slices}) > 1:
         why = "some of its slices are MONOCHROME1 and others MONOCHROME2"
         raise VolumeError(Reason.E_DICOM_VALUES, path, why)
+    return (*_unscaled(path, slices), *_unevenly_scaled(slices))
+
+
+def _unscaled(path: Path, slices: Sequence[SliceHeader]) -> tuple[Finding, ...]:
+    """Of slices that all state a slope, or none: that it is missing where it must be there."""
+    modality = slices[0].modality
+    lacking = [name for name in _MANDATORY.get(modality, ()) if not _STATED[name](slices[0])]
+    if not lacking:
+        return ()
+    text = f"its {modality} slices state no rescale {' and no rescale '.join(lacking)}"
+    if all(item.derived for item in slices):
+        return (Finding("W_SLOPE", f"{text}; 1 and 0 are taken"),)
+    why = f"{text}, so that their unit is lost; export them again (a tool that removes names may "
+    raise VolumeError(Reason.E_DICOM_VALUES, path, f"{why}have removed what it is told by, too)")
+
+
+def _unevenly_scaled(slices: Sequence[SliceHeader]) -> tuple[Finding, ...]:
+    """Of a CT: several slopes or intercepts. Those of PET differ rightly."""
+    counts = Counter(item.rescale for item in slices if item.modality == "CT")
+    if len(counts) < 2:
+        return ()
+    told = [
+        f"{count} with slope {slope:g} and intercept {intercept:g}"
+        for (slope, intercept), count in counts.most_common()
+    ]
+    return (Finding("W_SLOPE", f"its CT slices differ in their rescale: {listed(told)}"),)
 
 
 def _bad_type(item: SliceHeader) -> bool:
@@ -61,12 +96,11 @@ def _type_text(item: SliceHeader) -> str:
     )
 
 
-def _slope_stated(item: SliceHeader) -> bool:
-    return bool(item.slope)
-
-
-def _intercept_stated(item: SliceHeader) -> bool:
-    return bool(item.intercept)
+#: Whether a slice states one of the two numbers.
+_STATED: dict[str, Callable[[SliceHeader], bool]] = {
+    "slope": lambda item: bool(item.slope),
+    "intercept": lambda item: bool(item.intercept),
+}
 
 
 def _bad_rescale(item: SliceHeader) -> bool:

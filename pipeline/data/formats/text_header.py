@@ -121,7 +121,8 @@ def data_file(path: Path, name: str) -> Path:
     """
     name = name.encode("latin-1").decode("utf-8", "surrogateescape")
     kinds = (PurePosixPath(name), PureWindowsPath(name))
-    shown = repr(name[:80])
+    # Its last part alone: folders may be named after a patient.
+    shown = repr(PureWindowsPath(name).name[:80])
     if _SEVERAL.match(name):
         raise VolumeError(Reason.E_DETACHED, path, f"{shown} stands for several files")
     if "\\" in name:

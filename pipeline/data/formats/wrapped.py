@@ -1,23 +1,32 @@
 """Negative values that were stored without a sign: -1000 becomes 64536 in 16 bits.
 
 Of a CT the air is then brighter than any bone. The range of values is a possible one, so what
-tells is the gap: a picture with values up to 65535 has some in between.
+tells is the gap: a picture with values up to 65535 has some in between. Once the sign is lost, the
+values may be kept as any type; in 32 bits, -1000 becomes 4294966296.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..volume import Finding
 
-#: Values of bone and metal end below, those of air and padding (-3024 and less) are above.
-_GAP = (1 << 15, 60_000)
-_RANGE = 1 << 16
+#: Values of bone and metal end below.
+_LOW_END = 1 << 15
+#: Those of air and padding (-3024 and less) are at most so far below the range's end.
+_DEEPEST = 5_536
+_RANGES = (1 << 16, 1 << 32)
+#: Types without room for any of these.
+_SMALL = (np.int8, np.uint8, np.int16)
 #: Voxels above the gap; fewer may be dots of noise.
 _FEWEST = 10
+#: What scanners and tools put where nothing was measured. Any other value that is alone far above
+#: all others stands for what was too bright, or is 65535, the usual one for padding.
+_FILLERS = frozenset({-1000, -1024, -2000, -2048, -3000, -3024, -3071, -3072})
 
 
 @dataclass(slots=True)
@@ -28,43 +37,61 @@ class Wrapped:
         low: Largest value below the gap.
         high: Smallest and largest value above it.
         count: Number of voxels above it.
-        between: Whether there are values in it, which end the suspicion.
+        cleared: Whether there is a value that ends the suspicion: a negative one, a fraction, or
+            one in the gap.
     """
 
     low: int | None = None
     high: tuple[int, int] | None = None
     count: int = 0
-    between: bool = False
+    cleared: bool = False
 
     def see(self, raw: NDArray[np.generic]) -> None:
-        """Takes note of a slab, as it is stored; of other types there is nothing to note."""
-        if self.between or raw.dtype.newbyteorder("=") != np.uint16:
+        """Takes note of a slab, as it is stored; of small types there is nothing to note."""
+        if self.cleared or raw.dtype.newbyteorder("=") in _SMALL:
             return
-        values = raw.astype(np.uint16, copy=False)
-        if (most := int(values.max())) < _GAP[0]:
+        values: NDArray[Any] = raw
+        if is_real := raw.dtype.kind == "f":
+            values = raw[np.isfinite(raw)]
+        if not values.size:
+            return
+        if values.min() < 0 or (is_real and (values != np.rint(values)).any()):
+            self.cleared = True
+            return
+        most = int(values.max())
+        if most < _LOW_END:
             self.low = max(most, self.low or 0)
             return
-        above = values[values >= _GAP[0]]
-        least = int(above.min())
-        if least < _GAP[1]:
-            self.between = True
-            return
-        earlier = self.high or (least, most)
-        self.high = min(earlier[0], least), max(earlier[1], most)
+        above = values[values >= _LOW_END]
+        first, last = self.high or (most, most)
+        self.high = min(first, int(above.min())), max(last, most)
+        end = _end_of(self.high[1])
+        self.cleared = self.high[0] < end - _DEEPEST or self.high[1] > end
         self.count += above.size
         if above.size < values.size:
-            self.low = max(int(values[values < _GAP[0]].max()), self.low or 0)
+            self.low = max(int(values[values < _LOW_END].max()), self.low or 0)
 
     def findings(self) -> tuple[Finding, ...]:
         """Says so if values look like negative ones without their sign."""
-        if self.between or self.low is None or self.high is None or self.count < _FEWEST:
+        if self.cleared or self.low is None or self.high is None or self.count < _FEWEST:
             return ()
         first, last = self.high
-        if first == last:  # one value far above stands for padding, or for what was too bright
+        signed = [value - _end_of(last) for value in self.high]
+        if first == last and signed[0] not in _FILLERS:
             return ()
+        have, alike = (
+            (f"are {first}", f"{signed[0]}")
+            if first == last
+            else (f"are from {first} to {last}", f"{signed[0]} to {signed[1]}")
+        )
         text = (
-            f"{self.count:,} of its stored values are from {first} to {last}, and none from "
-            f"{self.low + 1} to {first - 1}: they look like {first - _RANGE} to {last - _RANGE} "
-            "stored without a sign; convert the original images again, as int16"
+            f"{self.count:,} of its stored values {have}, and none from {self.low + 1} to "
+            f"{first - 1}: they look like {alike} stored without a sign; convert the original "
+            "images again, as int16"
         )
         return (Finding("W_WRAPPED", text),)
+
+
+def _end_of(value: int) -> int:
+    """The end of the range without a sign that a value is in; single precision rounds up to it."""
+    return _RANGES[0] if value < _RANGES[0] else _RANGES[1]

@@ -1,0 +1,143 @@
+"""Cases that share a DICOM series, though one case has a whole series, and one series one patient.
+
+What is compared are marks that volumes got when they were read (`formats.dicom_parts`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import DataError
+from .cases import Case
+from .formats.dicom_folder import split_series
+from .volume import Reason, voxels_of
+from .volumes import VolumeStore
+
+#: `parts`: none of the two is whole. `copies`: they are one volume. `stacks`: each is whole, e.g.
+#: of another echo, but one series is of one patient.
+Sharing = Literal["parts", "copies", "stacks"]
+
+_WORDS: dict[Sharing, str] = {
+    "parts": "are parts of one DICOM series",
+    "copies": "are copies of one DICOM series",
+    "stacks": "are stacks of one DICOM series, under other patients",
+}
+#: What to do about each kind.
+SHARING_REMEDY = (
+    "put all files of a series into one folder, name that once, and move copies elsewhere; give "
+    "stacks of one series, such as echoes, one patient_id; scans that only pass for one series "
+    "must be exported again, with their own series UIDs"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSeries:
+    """Two cases with images of one series, and how they share it."""
+
+    first: Case
+    second: Case
+    how: Sharing
+
+    @property
+    def text(self) -> str:
+        """Both cases with their files' names, and what they are."""
+        named = [f"{case.case_id} ({case.image.name})" for case in (self.first, self.second)]
+        return f"{' and '.join(named)} {_WORDS[self.how]}"
+
+
+def shared_series(
+    cases: Sequence[Case],
+    contents: Mapping[str, str],
+    store: VolumeStore,
+    *,
+    patients: bool = True,
+) -> tuple[SharedSeries, ...]:
+    """Each case that shares a series with another as it should not, with the first such one.
+
+    Volumes that were read tell it themselves. Headers are read of those that were refused alone:
+    what is left of a series without them is not whole.
+
+    Args:
+        cases: All that are held against each other, and those that were refused.
+        contents: Content hash of each case that was read, by case id.
+        store: It has read them.
+        patients: Whether the cases' patients are known.
+    """
+    series = [case for case in cases if _folder(case).is_dir()]
+    marks = {case.case_id: store.series_of(case) for case in series if case.case_id in contents}
+    read = [case for case in series if marks.get(case.case_id)]
+    refused = [case for case in series if case.case_id not in contents]
+    among_read = _among_read(read, marks, contents, patients=patients)
+    return (*among_read, *_with_refused(refused, read, marks, store))
+
+
+def _among_read(
+    cases: Sequence[Case],
+    marks: Mapping[str, str],
+    contents: Mapping[str, str],
+    *,
+    patients: bool,
+) -> Iterator[SharedSeries]:
+    of_scan: defaultdict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        mark, content = marks[case.case_id], contents[case.case_id]
+        earlier = of_scan[mark.partition("-")[0]]
+        for other in earlier:
+            same = voxels_of(contents[other.case_id]) == voxels_of(content)
+            how = _sharing(marks[other.case_id], mark, same_voxels=same)
+            if how != "stacks" or (patients and other.patient_id != case.patient_id):
+                yield SharedSeries(other, case, how)
+                break
+        earlier.append(case)
+
+
+def _sharing(one: str, other: str, *, same_voxels: bool) -> Sharing:
+    """How two volumes of one scan share it."""
+    (_, kind, places), (_, other_kind, other_places) = one.split("-"), other.split("-")
+    if kind == other_kind and places != other_places:
+        return "parts"
+    return "copies" if kind == other_kind and same_voxels else "stacks"
+
+
+def _with_refused(
+    refused: Sequence[Case], read: Sequence[Case], marks: Mapping[str, str], store: VolumeStore
+) -> Iterator[SharedSeries]:
+    of_stack: defaultdict[str, list[Case]] = defaultdict(list)
+    for case in read:
+        of_stack[marks[case.case_id].rpartition("-")[0]].append(case)
+    for case in refused if read else ():
+        for other in (item for stack in sorted(store.stacks_in(case)) for item in of_stack[stack]):
+            # Of a folder with several series, one may be read and another be refused.
+            if _folder(other) != _folder(case):
+                yield SharedSeries(other, case, "parts")
+                break
+
+
+def _folder(case: Case) -> Path:
+    return split_series(case.image)[0]
+
+
+def check_series(
+    cases: Sequence[Case],
+    contents: Mapping[str, str],
+    store: VolumeStore,
+    *,
+    patients: bool = True,
+) -> None:
+    """Refuses cases that share a DICOM series; the arguments are those of `shared_series`.
+
+    Raises:
+        DataError: E_DICOM_PARTS; lists every pair.
+    """
+    found = shared_series(cases, contents, store, patients=patients)
+    if found:
+        code = Reason.E_DICOM_PARTS.name
+        raise DataError(
+            "one DICOM series stands in several cases",
+            why="".join(f"\n    - {code}: {item.text}" for item in found),
+            remedy=SHARING_REMEDY,
+        )
