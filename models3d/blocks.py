@@ -19,10 +19,13 @@ from .layers import (
     MixerName,
     Mlp,
     NormName,
+    PoolMixer,
     Triple,
     make_mixer,
     make_norm,
 )
+from .strided import strided_conv
+from .token_branches import add_mapped, add_pooled, runs_by_tokens
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,7 @@ class ConvEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, in_dim, X, Y, Z)`` to ``(B, out_dim, X', Y', Z')``."""
-        embedded: Tensor = self.conv(repeat_edges(x, self.repeated))
-        return embedded
+        return strided_conv(self.conv, repeat_edges(x, self.repeated))
 
 
 class Block(nn.Module):
@@ -150,9 +152,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, dim, X, Y, Z)`` to the same shape."""
-        x = x + self.layer_scale1(self.drop_path1(self.token_mixer(self.norm1(x))))
-        x = x + self.layer_scale2(self.drop_path2(self.mlp(self.norm2(x))))
-        return x
+        if runs_by_tokens(self.norm1, x) and isinstance(self.token_mixer, PoolMixer):
+            window = self.token_mixer.window
+            x = add_pooled(x, self.norm1, self.layer_scale1, self.drop_path1, window)
+        else:
+            x = x + self.layer_scale1(self.drop_path1(self.token_mixer(self.norm1(x))))
+        if runs_by_tokens(self.norm2, x) and not self.mlp.drops:
+            return add_mapped(x, self.norm2, self.mlp, self.layer_scale2, self.drop_path2)
+        mapped: Tensor = x + self.layer_scale2(self.drop_path2(self.mlp(self.norm2(x))))
+        return mapped
 
 
 def _make_scale(init: float | None, dim: int) -> nn.Module:

@@ -53,7 +53,7 @@ def average_pool(x: Tensor, window: Triple) -> Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
         pooled: Tensor = _AveragePool.apply(x, window)
         return pooled
-    return _window_sum(x, window) / _counts(x, window)
+    return window_sum(x, window) / window_counts(x, window)
 
 
 class _AveragePool(torch.autograd.Function):
@@ -66,16 +66,22 @@ class _AveragePool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, window: Triple) -> Tensor:
         ctx.window = window  # type: ignore[attr-defined]  # torch's way to keep what is no tensor
-        return _window_sum(x, window) / _counts(x, window)
+        return window_sum(x, window) / window_counts(x, window)
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
         window: Triple = ctx.window  # type: ignore[attr-defined]
         (gradient,) = gradients
-        return _window_sum(gradient / _counts(gradient, window), window), None
+        return window_sum(gradient / window_counts(gradient, window), window), None
 
 
-def _window_sum(x: Tensor, window: Triple) -> Tensor:
+def window_sum(x: Tensor, window: Triple) -> Tensor:
+    """Sum over a window at stride 1, at borders over the voxels that exist; its own adjoint.
+
+    Args:
+        x: ``(B, C, X, Y, Z)``, left unchanged; its layout is kept.
+        window: odd extents in voxels along X, Y, Z.
+    """
     # One axis after the other, by sums of shifted copies: faster on a CPU than avg_pool3d, forward
     # and backward, and autocast does not lower its precision, as it would with a convolution or
     # a matrix product.
@@ -90,7 +96,8 @@ def _window_sum(x: Tensor, window: Triple) -> Tensor:
     return x
 
 
-def _counts(x: Tensor, window: Triple) -> Tensor:
+def window_counts(x: Tensor, window: Triple) -> Tensor:
+    """Give how many voxels each window holds, ``(X, Y, Z)``, at borders those that exist."""
     count = torch.ones((), dtype=x.dtype, device=x.device)
     for axis, extent in enumerate(window, start=2):
         count = count[..., None] * _window_counts(x.shape[axis], extent // 2, x)
@@ -226,6 +233,11 @@ class Mlp(nn.Module):
         init_dense(self.fc1)
         init_dense(self.fc2)
 
+    @property
+    def drops(self) -> bool:
+        """Whether values are dropped now."""
+        return self.training and self.drop.p > 0
+
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, X, Y, Z)`` to the same shape, each voxel on its own."""
         hidden = self.drop(self.act(pointwise(self.fc1, x)))
@@ -288,9 +300,14 @@ class DropPath(nn.Module):
         """Map ``(B, ...)`` to the same shape; the identity in evaluation or at rate 0."""
         if not self.training or self.rate == 0:
             return x
+        return x * self.factors(x).view(-1, *(1,) * (x.dim() - 1))
+
+    def factors(self, x: Tensor) -> Tensor:
+        """Draw what is left of each sample's branch, ``(B, 1)``: ones where nothing is dropped."""
+        if not self.training or self.rate == 0:
+            return x.new_ones((x.shape[0], 1))
         keep = 1 - self.rate
-        mask = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(keep)
-        return x * mask / keep
+        return x.new_empty((x.shape[0], 1)).bernoulli_(keep) / keep
 
 
 def init_dense(layer: nn.Conv3d | nn.Linear) -> None:

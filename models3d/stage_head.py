@@ -131,8 +131,9 @@ class StageHead(nn.Module):
 
     def normalise(self, index: int, x: Tensor) -> Tensor:
         """Apply the norm of the stage ``index``, counted from 0 among those that are read."""
-        # As one long axis, so that BatchNorm3d takes maps of any number of axes.
-        normed: Tensor = self.norms[index](x.flatten(2)[..., None, None])
+        # As one long axis, so that BatchNorm3d takes maps of any number of axes; with the voxels of
+        # a channel side by side, for its backward pass is many times slower on a mix of layouts.
+        normed: Tensor = self.norms[index](x.flatten(2).contiguous()[..., None, None])
         return normed.reshape(x.shape)
 
     def reset(self, num_classes: int) -> None:

@@ -16,6 +16,8 @@ from ..markdown import put_part
 from ..progress import Display
 from .epochs import frozen_epochs
 from .extraction import CASES, NETWORKS, SIDE, extraction, write_volumes
+from .networks import SETTINGS, network_speeds
+from .networks_table import networks_lines
 from .ratio import ROUNDS, Ratio
 from .reading import PAIRS, reading_costs
 from .steps import step_costs
@@ -31,7 +33,8 @@ def bench(out: Path, display: Display) -> list[Ratio]:
     Raises:
         StorageError: The page cannot be written.
     """
-    bar = display.bar("measuring", (len(NETWORKS) + 3) * ROUNDS)
+    bar = display.bar("measuring", (len(NETWORKS) + 3) * ROUNDS + len(SETTINGS))
+    put_part(out, "Networks", networks_lines(network_speeds(SETTINGS, bar.advance)))
     with tempfile.TemporaryDirectory() as name:
         reading = reading_costs(Path(name), bar.advance)
     put_part(out, "Reading", _reading_lines(reading))

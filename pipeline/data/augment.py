@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -14,12 +13,9 @@ from monai.data import get_track_meta, set_track_meta
 from monai.transforms import (
     Compose,
     RandAdjustContrastd,
-    RandAffined,
-    RandFlipd,
     RandGaussianNoised,
     RandGaussianSmoothd,
     Randomizable,
-    RandRotate90d,
     RandScaleIntensityd,
     RandShiftIntensityd,
 )
@@ -28,39 +24,41 @@ from torch import Tensor
 
 from ..config import AugmentConfig, PreprocessConfig
 from ..seeds import derived_seed
+from .moves import Moves
 
 Result = TypeVar("Result")
 
-#: What spatial steps move: the volume, and its mask where there is one.
-_KEYS = ("image", "mask")
-
 
 class Augmentation:
-    """A random chain; the same seed gives the same bits in any process and any order.
+    """Random changes of a volume; the same seed gives the same bits in any process and order.
 
     Args:
-        steps: MONAI's, on `image` and, if they move voxels, `mask`.
+        moves: What moves its voxels, and those of its mask.
+        grey_steps: MONAI's, on `image`; they change its values.
     """
 
-    def __init__(self, steps: Sequence[Any]) -> None:
-        self._chain: Any = Compose(steps)
+    def __init__(self, moves: Moves, grey_steps: Sequence[Any]) -> None:
+        self._moves = moves
+        self._chain: Any = Compose(grey_steps)
         self._chain.set_random_state(seed=0)  # so that every step has a state of its own
-        self._states = [list(_states_within(step)) for step in steps]
+        self._states = [list(_states_within(step)) for step in grey_steps]
         self._seeds = np.random.RandomState()
 
     def __call__(self, volume: Tensor, seed: int) -> Tensor:
         """Augments a volume (C, X, Y, Z), given the seed of this case in this epoch."""
-        return self._run({"image": volume}, seed)["image"]
+        return self._changed(self._moves.draw(seed)(volume, "linear"), seed)
 
     def with_mask(self, volume: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """The same, to the bit, and its mask (1, X, Y, Z) of 0 and 1 moved alike."""
-        moved = self._run({"image": volume, "mask": mask}, seed)
-        return moved["image"], moved["mask"]
+        return self(volume, seed), self._moves.draw(seed)(mask, "nearest")
 
-    def _run(self, volumes: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    def _changed(self, volume: Tensor, seed: int) -> Tensor:
+        if not self._states:
+            return volume
         self._reseed(seed)
         with _untracked():
-            return {key: result.contiguous() for key, result in self._chain(volumes).items()}
+            changed: Tensor = self._chain({"image": volume})["image"]
+        return changed.contiguous()
 
     def _reseed(self, seed: int) -> None:
         """What `Compose.set_random_state` does, to the bit.
@@ -101,39 +99,21 @@ def quarter_turn_planes(preprocess: PreprocessConfig) -> list[tuple[int, int]]:
 
 
 def augmentation(config: AugmentConfig, preprocess: PreprocessConfig) -> Augmentation:
-    """The random chain that the configuration describes."""
-    return Augmentation([*_spatial_steps(config, preprocess), *_grey_steps(config)])
+    """The random changes that the configuration describes."""
+    moves = Moves(
+        flip=config.flip,
+        quarter_turns=config.rotate90,
+        planes=tuple(quarter_turn_planes(preprocess)),
+        affine=config.affine.probability,
+        degrees=config.affine.degrees,
+        scale=config.affine.scale,
+    )
+    return Augmentation(moves, _grey_steps(config))
 
 
 def augmentation_seed(seed: int, epoch: int, case_id: str) -> int:
     """Seed of a case in an epoch."""
     return derived_seed(seed, "augment", epoch, case_id)
-
-
-def _spatial_steps(config: AugmentConfig, preprocess: PreprocessConfig) -> list[Any]:
-    steps: list[Any] = []
-    keys: dict[str, Any] = {"keys": _KEYS, "allow_missing_keys": True}
-    if config.flip > 0:
-        steps += [RandFlipd(**keys, prob=config.flip, spatial_axis=axis) for axis in range(3)]
-    if config.rotate90 > 0:
-        planes = quarter_turn_planes(preprocess)
-        steps += [
-            RandRotate90d(**keys, prob=config.rotate90, spatial_axes=plane, lazy=False)
-            for plane in planes
-        ]
-    if config.affine.probability > 0:
-        angle, scale = math.radians(config.affine.degrees), config.affine.scale
-        steps.append(
-            RandAffined(
-                **keys,
-                prob=config.affine.probability,
-                rotate_range=(angle,) * 3,
-                scale_range=(scale,) * 3,
-                mode=("bilinear", "nearest"),
-                padding_mode="border",
-            )
-        )
-    return steps
 
 
 def _grey_steps(config: AugmentConfig) -> list[Any]:

@@ -1,0 +1,92 @@
+"""Mean and deviation that a norm takes of tokens, and their part of its backward pass."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+Over: TypeAlias = Literal["sample", "batch", "nothing"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a norm subtracts and divides by.
+
+    Attributes:
+        mean: ``(B, 1)``, ``(1, C)``.
+        inverse: one over the deviation, shaped as ``mean``.
+        over: what they were taken over: each ``sample``, each channel of the ``batch``, or
+            ``nothing`` of the input, which is how a batch norm evaluates.
+    """
+
+    mean: Tensor
+    inverse: Tensor
+    over: Over
+
+    def line(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the norm as slope and intercept of each sample and channel, ``(B or 1, C)``."""
+        slope = self.inverse * weight
+        return slope, bias - self.mean * slope
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Sum ``(B, C)`` to the shape of the moments."""
+        return values.sum(1 if self.over == "sample" else 0, keepdim=True)
+
+    def add_gradient_(
+        self, gradient: Tensor, x: Tensor, by_mean: Tensor, by_inverse: Tensor
+    ) -> None:
+        """Add to the gradient of ``x`` what comes through the moments, in place.
+
+        Args:
+            gradient: tokens ``(B, T, C)``.
+            x: what the moments were taken of, ``(B, T, C)``.
+            by_mean: the gradient of the mean, shaped as it, the inverse held still.
+            by_inverse: the gradient of the inverse, shaped as it.
+        """
+        if self.over == "nothing":
+            return
+        count = x.numel() // self.mean.numel()
+        steepness = -by_inverse * self.inverse.pow(3) / count
+        level = by_mean / count - steepness * self.mean
+        gradient.addcmul_(x, steepness[:, None]).add_(level[:, None])
+
+
+def moments_of(norm: nn.GroupNorm | nn.BatchNorm3d, tokens: Tensor) -> Moments:
+    """Take the moments that a norm takes; a batch norm in training keeps its running averages.
+
+    Args:
+        norm: of one group, or by batch.
+        tokens: ``(B, T, C)``.
+    """
+    if isinstance(norm, nn.GroupNorm):
+        mean, variance = _moments(tokens.flatten(1))
+        return Moments(mean[:, None], torch.rsqrt(variance + norm.eps)[:, None], "sample")
+    if not norm.training:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        inverse = torch.rsqrt(norm.running_var + norm.eps)
+        # A copy: a later step in training may change the average before the backward pass.
+        return Moments(norm.running_mean[None].clone(), inverse[None], "nothing")
+    return _of_batch(norm, tokens)
+
+
+def _of_batch(norm: nn.BatchNorm3d, tokens: Tensor) -> Moments:
+    columns = tokens.flatten(0, 1)
+    mean = columns.mean(0)
+    variance = (columns - mean).square_().mean(0)
+    count = columns.shape[0]
+    assert norm.num_batches_tracked is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.momentum is not None
+    norm.num_batches_tracked.add_(1)
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+    return Moments(mean[None], torch.rsqrt(variance + norm.eps)[None], "batch")
+
+
+def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    # Two passes, each summed pairwise: var_mean takes many times as long on a CPU.
+    mean = rows.mean(1)
+    return mean, (rows - mean[:, None]).square_().mean(1)

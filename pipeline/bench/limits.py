@@ -1,0 +1,41 @@
+"""What a machine can do at most, measured beside what is done: products and copies."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .ratio import seconds_of
+
+_SIDE = 1024
+_COPIED = 1 << 24
+
+
+class Limits:
+    """A matrix product and a copy, timed as often as networks are.
+
+    Attributes:
+        product: Fastest product so far, in operations a second.
+        copy: Fastest copy so far, in bytes read and written a second.
+    """
+
+    def __init__(self) -> None:
+        self._factor = torch.randn(_SIDE, _SIDE)
+        self._from, self._to = torch.randn(_COPIED), torch.empty(_COPIED)
+        self.product = self.copy = 0.0
+
+    def measure(self) -> None:
+        """Times each once more."""
+        seconds = seconds_of(lambda: self._factor @ self._factor)
+        self.product = max(self.product, 2 * _SIDE**3 / seconds)
+        seconds = seconds_of(lambda: self._to.copy_(self._from))
+        self.copy = max(self.copy, 2 * self._from.nbytes / seconds)
+
+
+def operations(network: nn.Module, images: Tensor) -> int:
+    """Multiplications and additions of convolutions and products in a forward pass."""
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(images)
+    return int(counter.get_total_flops())

@@ -1,0 +1,161 @@
+"""Our networks beside the plain one and those of other libraries: speed and memory of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from models3d import VolumeModel, create_model
+
+from .limits import Limits, operations
+from .memory import step_memory
+from .plain import plain_of
+from .ratio import ROUNDS, Ratio, ratio, seconds_of
+
+Size = tuple[int, int, int]
+
+PEERS = (
+    "monai_resnet10",
+    "monai_resnet18",
+    "monai_resnet50",
+    "monai_densenet121",
+    "torchvision_r3d18",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is measured.
+
+    Attributes:
+        network: Ours.
+        size: Voxels of a volume along X, Y, Z.
+        batch: Volumes of a batch.
+        options: Of the network: strides that the plain network can take as well.
+        peers: Whether the networks of other libraries are measured too.
+    """
+
+    network: str
+    size: Size
+    batch: int
+    options: Mapping[str, object] = field(default_factory=dict)
+    peers: bool = False
+
+    @property
+    def name(self) -> str:
+        """As a row of the table."""
+        size = "x".join(map(str, self.size)) if len(set(self.size)) > 1 else f"{self.size[0]}^3"
+        return f"{self.network}, {size}, batch {self.batch}"
+
+
+# Below its window, three voxels, the plain network fails; so both keep four of small volumes.
+_SMALL: Mapping[str, object] = {"stem_stride": 2, "strides": (2, 2, 1)}
+SETTINGS = (
+    Setting("poolformer3d_t", (32, 32, 32), 1, _SMALL),
+    Setting("poolformer3d_t", (32, 32, 32), 8, _SMALL),
+    Setting("poolformer3d_t", (64, 64, 64), 1),
+    Setting("poolformer3d_t", (64, 64, 64), 8),
+    Setting("poolformer3d_t", (96, 128, 96), 1),
+    Setting("poolformer3d_s12", (32, 32, 32), 1, _SMALL),
+    Setting("poolformer3d_s12", (32, 32, 32), 8, _SMALL),
+    Setting("poolformer3d_s12", (64, 64, 64), 1, _SMALL),
+    Setting("poolformer3d_s12", (96, 128, 96), 1, peers=True),
+    Setting("poolformer3d_s12", (96, 128, 96), 2, peers=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came out for one setting; each ratio above 1 is in our favour.
+
+    Attributes:
+        setting: The setting.
+        forward: Time of another network's forward pass, in multiples of ours, by its name.
+        training: The same for forward and backward pass.
+        memory: Peak memory of our training step as a part of the plain one's.
+        over_limit: Our forward pass in multiples of the time that its operations take in a
+            large matrix product.
+    """
+
+    setting: Setting
+    forward: tuple[Ratio, ...]
+    training: tuple[Ratio, ...]
+    memory: float
+    over_limit: float
+
+
+def network_speeds(
+    settings: Sequence[Setting], advance: Callable[[], None], rounds: int = ROUNDS
+) -> list[Found]:
+    """Measures every setting, network by network in turns.
+
+    Args:
+        settings: What is measured.
+        advance: Called after each setting.
+        rounds: How often.
+    """
+    found = []
+    for setting in settings:
+        found.append(_measured(setting, rounds))
+        advance()
+    return found
+
+
+def _measured(setting: Setting, rounds: int) -> Found:
+    torch.manual_seed(0)
+    ours = network_of(setting)
+    others = {"plain": plain_of(ours)}
+    if setting.peers:
+        others |= {name: create_model(name) for name in PEERS}
+    images = torch.randn(setting.batch, 1, *setting.size)
+    limits = Limits()
+    forward, fastest = _turns(_forward, ours, others, images, rounds, limits)
+    training, _ = _turns(_step, ours, others, images, rounds, limits)
+    arithmetic = operations(others["plain"].eval(), images) / limits.product
+    memory = step_memory(ours, images) / step_memory(others["plain"], images)
+    return Found(setting, forward, training, memory, fastest / arithmetic)
+
+
+def network_of(setting: Setting) -> VolumeModel:
+    """Ours, with fresh weights."""
+    keywords: dict[str, Any] = dict(setting.options)
+    return create_model(setting.network, **keywords)
+
+
+def _turns(
+    work: Callable[[nn.Module, Tensor], None],
+    ours: nn.Module,
+    others: Mapping[str, nn.Module],
+    images: Tensor,
+    rounds: int,
+    limits: Limits,
+) -> tuple[tuple[Ratio, ...], float]:
+    """Others' time in multiples of ours, and our shortest time in seconds."""
+    found: dict[str, list[float]] = {name: [] for name in others}
+    fastest = float("inf")
+    for network in (ours, *others.values()):
+        work(network, images)
+    for _ in range(rounds):
+        limits.measure()
+        own = min(seconds_of(partial(work, ours, images)) for _ in range(2))
+        fastest = min(fastest, own)
+        for name, network in others.items():
+            found[name].append(seconds_of(partial(work, network, images)) / own)
+    return tuple(ratio(name, values) for name, values in found.items()), fastest
+
+
+def _forward(network: nn.Module, images: Tensor) -> None:
+    with torch.no_grad():
+        network.eval()(images)
+
+
+def _step(network: nn.Module, images: Tensor) -> None:
+    network.train().zero_grad(set_to_none=True)
+    *_, logits = network(images)
+    torch.autograd.backward(cross_entropy(logits, torch.arange(len(images)) % 2))

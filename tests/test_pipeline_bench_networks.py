@@ -1,0 +1,76 @@
+"""What `volclass bench` holds networks against, and that it measures what it says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from models3d import create_model
+from pipeline.bench.limits import operations
+from pipeline.bench.memory import step_memory
+from pipeline.bench.networks import SETTINGS, Setting, network_of, network_speeds
+from pipeline.bench.networks_table import networks_lines
+from pipeline.bench.plain import PlainBlock, plain_of
+
+SMALL = {"stem_stride": 2, "strides": (1, 1, 1)}
+
+
+@pytest.mark.parametrize("name", ["poolformer3d_t", "poolformer3d_n"])
+def test_the_plain_network_answers_as_ours_does(name: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name).eval()
+    plain = plain_of(model)
+    blocks = [part for part in plain.modules() if isinstance(part, PlainBlock)]
+    assert blocks
+    assert not any(isinstance(part, nn.AvgPool3d) for part in model.modules())
+    x = torch.randn(2, 1, 48, 48, 48)
+    torch.testing.assert_close(model(x), plain(x), rtol=0, atol=1e-5)
+
+
+def test_every_setting_is_one_that_the_plain_network_can_take() -> None:
+    for setting in SETTINGS:
+        model = network_of(setting)
+        info = model.feature_info[-1].reduction
+        assert min(n // r for n, r in zip(setting.size, info, strict=True)) >= 3
+
+
+def test_operations_are_those_of_the_layers() -> None:
+    network = nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.Conv3d(4, 8, 1))
+    expected = 2 * 125 * (2 * 4 * 27 + 4 * 8)
+    assert operations(network, torch.randn(1, 2, 5, 5, 5)) == expected
+
+
+def test_memory_is_what_a_step_holds_at_once() -> None:
+    class Keeping(nn.Module):
+        def __init__(self, copies: int) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+            self.copies = copies
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            for _ in range(self.copies):
+                x = (x * self.weight).sigmoid()
+            return (x.flatten(1)[:, :2],)
+
+    images = torch.randn(2, 1, 32, 32, 32)
+    small, large = (step_memory(Keeping(copies), images) for copies in (4, 8))
+    # Two grids a copy are kept: the sigmoid's own, and the product's input.
+    assert large - small == pytest.approx(4 * images.nbytes, rel=0.3)
+
+
+def test_a_small_measurement_fills_its_tables() -> None:
+    settings = [
+        Setting("poolformer3d_t", (12, 12, 12), 2, SMALL),
+        Setting("poolformer3d_n", (20, 24, 20), 1),
+    ]
+    seen: list[None] = []
+    found = network_speeds(settings, lambda: seen.append(None), rounds=2)
+    assert len(seen) == 2
+    for item in found:
+        assert [ratio.name for ratio in item.forward] == ["plain"]
+        assert item.over_limit > 0
+        assert 0 < item.memory < 1
+    lines = networks_lines(found)
+    assert any(line.startswith("| poolformer3d_t, 12^3, batch 2 |") for line in lines)
+    assert any(line.startswith("| poolformer3d_n, 20x24x20, batch 1 |") for line in lines)
