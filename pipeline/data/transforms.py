@@ -24,7 +24,6 @@ from monai.transforms import (
     Orientationd,
     Resized,
     ResizeWithPadOrCrop,
-    Spacingd,
 )
 from torch import Tensor
 
@@ -32,9 +31,10 @@ from ..config import IntensityConfig, PreprocessConfig
 from .formats.rules import Rules
 from .masks import MaskReader, on_the_same_grid
 from .reader import VolumeReader
+from .spacing import Interpolation, Respaced
 
 #: Raised when the same configuration begins to give other voxels.
-PREPROCESSING_VERSION = 2
+PREPROCESSING_VERSION = 3
 
 Chain = Callable[[dict[str, str]], dict[str, MetaTensor]]
 
@@ -60,8 +60,8 @@ def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
         Orientationd(keys, axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
     ]
     if config.spacing is not None:
-        modes = ("bilinear", "nearest")[: len(keys)]
-        steps.append(Spacingd(keys, pixdim=config.spacing, mode=modes))
+        modes: dict[str, Interpolation] = {"image": "bilinear", "mask": "nearest"}
+        steps.append(Respaced(config.spacing, {key: modes[key] for key in keys}))
     if config.crop == "foreground":
         steps.append(CropForegroundd(keys, "image", select_fn=foreground, allow_smaller=True))
     steps.append(Lambdad("image", _intensity(config.intensity)))

@@ -1,0 +1,87 @@
+"""Resampling to a voxel size, one axis after the other.
+
+MONAI's `Spacing` says which grid that is. Where it only stretches axes, as it does for every
+volume at right angles, trilinear interpolation is linear interpolation along each in turn: equal
+to rounding, and many times faster than voxel by voxel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Spacing
+from numpy.typing import NDArray
+from torch import Tensor
+
+Interpolation = Literal["bilinear", "nearest"]
+#: Of the matrix between the grids; a volume that is straightened has far larger parts off its
+#: diagonal.
+_STRAIGHT = 1e-6
+
+
+class Respaced:
+    """A step of a chain: the volumes of some keys at another voxel size.
+
+    Args:
+        spacing: Voxel size in mm (x, y, z).
+        modes: Interpolation by key.
+    """
+
+    def __init__(
+        self, spacing: tuple[float, float, float], modes: Mapping[str, Interpolation]
+    ) -> None:
+        self._whole = {key: Spacing(spacing, mode=mode) for key, mode in modes.items()}
+        self._grid = Spacing(spacing, lazy=True)
+        self._modes = dict(modes)
+
+    def __call__(self, volumes: dict[str, MetaTensor]) -> dict[str, MetaTensor]:
+        """Resamples each volume (C, X, Y, Z) of the keys; beyond the border its edge counts."""
+        done = {key: self._respaced(key, volumes[key]) for key in self._modes}
+        return {**volumes, **done}
+
+    def _respaced(self, key: str, volume: MetaTensor) -> MetaTensor:
+        planned = self._grid(volume).pending_operations[-1]
+        matrix = np.asarray(planned["lazy_affine"], dtype=np.float64)
+        if np.abs(matrix[:3, :3] - np.diag(np.diag(matrix)[:3])).max() > _STRAIGHT:
+            return cast("MetaTensor", self._whole[key](volume))
+        sizes: Sequence[int] = planned["lazy_shape"]
+        values = volume.as_tensor()
+        # The axes that shrink most come first, so that the others have less to do.
+        for axis in sorted(range(3), key=lambda axis: sizes[axis] / volume.shape[1 + axis]):
+            places = matrix[axis, axis] * np.arange(sizes[axis]) + matrix[axis, 3]
+            values = along(values, 1 + axis, places, self._modes[key])
+        affine = volume.affine @ torch.as_tensor(matrix, dtype=volume.affine.dtype)
+        return MetaTensor(values.contiguous(), meta={**volume.meta, "affine": affine})
+
+
+def along(
+    values: Tensor, axis: int, places: NDArray[np.float64], interpolation: Interpolation
+) -> Tensor:
+    """Interpolates along one axis.
+
+    Args:
+        values: Any shape, left unchanged.
+        axis: Which one; it has N values.
+        places: Shape (M,): indices between 0 and N - 1; others count as the nearer of the two.
+        interpolation: Linear, or the nearest value.
+
+    Returns:
+        The same shape, but M along the axis.
+    """
+    last = values.shape[axis] - 1
+    places = places.clip(0, last)
+    if interpolation == "nearest":
+        return values.index_select(axis, torch.from_numpy(np.rint(places).astype(np.int64)))
+    before = np.minimum(np.floor(places), max(last - 1, 0))
+    if np.array_equal(places, np.arange(last + 1)):
+        return values
+    shape = [1] * values.dim()
+    shape[axis] = len(places)
+    weight = torch.from_numpy((places - before).astype(np.float32)).view(shape)
+    nearer = torch.from_numpy(before.astype(np.int64))
+    further = (nearer + 1).clamp_(max=last)
+    return torch.lerp(values.index_select(axis, nearer), values.index_select(axis, further), weight)
