@@ -45,7 +45,7 @@ def test_each_kind_of_file_is_read_in_turns_by_us_and_by_nibabel(
 def test_the_files_hold_what_their_names_say_and_nothing_doubtful(
     file: str, kind: type[np.generic], tmp_path: Path
 ) -> None:
-    path = reading._written(tmp_path / "new" / file, (20, 18, 16))
+    path = reading.write_image(tmp_path / "new" / file, (20, 18, 16))
     image = nib.Nifti1Image.from_filename(path)
     assert image.get_data_dtype() == kind
     assert nib.orientations.aff2axcodes(image.affine) == ("L", "A", "S")

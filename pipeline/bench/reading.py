@@ -40,7 +40,7 @@ def reading_costs(folder: Path, advance: Callable[[], None]) -> list[tuple[Ratio
         the same checks of the values and the same hash. Of neither is the checksum of the file
         asked for, which nibabel does not check.
     """
-    paths = {name: _written(folder / file, shape) for name, (file, shape) in _FILES.items()}
+    paths = {name: write_image(folder / file, shape) for name, (file, shape) in _FILES.items()}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
     for path in paths.values():  # once, for what is imported or opened at first
         _round(path, 1)
@@ -77,8 +77,13 @@ def _same(path: Path) -> str:
     return hashlib.sha256(voxels.data).hexdigest()
 
 
-def _written(path: Path, shape: tuple[int, int, int]) -> Path:
-    """Something like an image: shapes of several sizes, noise, and air of one value around them."""
+def write_image(path: Path, shape: tuple[int, int, int]) -> Path:
+    """Writes something like an image: shapes of several sizes and noise, in air of one value.
+
+    Args:
+        path: Its name up to the first dot is the type of the voxels; of .gz it is compressed.
+        shape: Voxels along x, y, z, of 1 x 1 x 2 mm.
+    """
     generator = np.random.default_rng(0)
     voxels = generator.normal(0.0, 15.0, shape)
     for size in (2.0, 6.0, 14.0):

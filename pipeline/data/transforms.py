@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from monai.data import MetaTensor
+from monai.data.image_reader import ImageReader
 from monai.transforms import (
     Compose,
     CropForegroundd,
@@ -52,9 +53,9 @@ def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
         masks: Whether the volumes come with masks; what becomes of a volume is the same.
     """
     keys = ("image", "mask") if masks else ("image",)
-    steps: list[Any] = [_loader("image", VolumeReader())]
+    steps: list[Any] = [loader("image", VolumeReader())]
     if masks:
-        steps += [_loader("mask", MaskReader()), on_the_same_grid]
+        steps += [loader("mask", MaskReader()), on_the_same_grid]
     steps += [
         EnsureChannelFirstd(keys),
         Orientationd(keys, axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
@@ -80,8 +81,8 @@ def _fit(config: PreprocessConfig, keys: tuple[str, ...]) -> list[Any]:
     return steps
 
 
-def _loader(key: str, reader: VolumeReader) -> LoadImaged:
-    """Loads through our reader alone.
+def loader(key: str, reader: ImageReader) -> LoadImaged:
+    """Loads through one reader alone.
 
     MONAI sets up all of its readers beside it, and two of its messages about a DICOM plug-in that
     is not used here would reach every user.
