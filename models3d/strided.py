@@ -50,7 +50,7 @@ def _as_product(conv: nn.Conv3d, x: Tensor, grid: Triple) -> Tensor:
     rows = patches.movedim(1, 4).flatten(0, 3).flatten(1)
     assert conv.bias is not None
     mapped = torch.addmm(conv.bias, rows, conv.weight.flatten(1).T)
-    return mapped.view(x.shape[0], *grid, -1).movedim(-1, 1)
+    return mapped.view(x.shape[0], *grid, conv.out_channels).movedim(-1, 1)
 
 
 def _padding(conv: nn.Conv3d) -> Triple:

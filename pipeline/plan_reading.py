@@ -34,7 +34,7 @@ from .planning.fingerprint import GREY_PERCENTILES, TISSUE, Look, Voxels, is_ct
 from .storage import make_folder, sha256, write_json
 from .typed_files import read_typed
 
-_VERSION = 1  # raised when the same volume begins to look different
+_VERSION = 2  # raised when the same volume begins to look different
 _WRITE_EVERY = 50
 
 #: A look, or why there is none.

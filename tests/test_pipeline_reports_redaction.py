@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,8 @@ def test_absolute_paths_shrink_to_their_last_part(text: str, shown: str) -> None
 def test_known_folders_are_hidden_whatever_their_names_hold() -> None:
     folders = [Path("/data"), Path('/data/Doe: "Jane"'), Path("/")]
     text = 'cannot read /data/Doe: "Jane"/ct.nii of /data: short'
-    assert hide_paths(text, folders) == "cannot read …/ct.nii of …/data: short"
-    assert hide_paths("/data or /data-2/b", [Path("/data")]) == "…/data or …/b"
+    assert hide_paths(text, folders) == "cannot read …/ct.nii of …: short"
+    assert hide_paths("/data or /data-2/b", [Path("/data")]) == "… or …/b"
 
 
 def test_a_relative_file_is_kept_and_one_leaving_its_root_is_cut() -> None:
@@ -65,3 +66,23 @@ def test_settings_become_one_row_a_key() -> None:
         "model.name": "p",
         "train.ema": "false",
     }
+
+
+def test_folders_below_a_known_one_are_cut_too() -> None:
+    text = "cannot read /data/study/Doe Jane/x.raw, nor /data/study"
+    assert hide_paths(text, [Path("/data/study")]) == "cannot read …/x.raw, nor …"
+
+
+def test_only_folders_that_a_text_names_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    escape = re.escape
+
+    def noted(text: str) -> str:
+        looked.append(text)
+        return escape(text)
+
+    monkeypatch.setattr(re, "escape", noted)
+    folders = [Path(f"/data/images/case_{number}") for number in range(3000)]
+    assert hide_paths("of /data/images/case_71/a.nii: short", folders) == "of …/a.nii: short"
+    assert hide_paths("its header states no orientation", folders).startswith("its header")
+    assert looked == ["/data/images/case_71", "/data/images/case_7"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def input_cases(
         display.line(printable(line))
     cases = [case for place in range(len(inputs)) for case in listed[place]]
     ids = [case.case_id for case in cases]
-    repeated = sorted({name for name in ids if ids.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(ids).items() if count > 1)
     if repeated:
         raise DataError(
             f"several inputs have the name {', '.join(repeated[:5])}",

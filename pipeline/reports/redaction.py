@@ -20,6 +20,9 @@ _PATH_IN_TEXT = re.compile(
     rf"(?<![\w/.…])(?:file:|[A-Za-z]:)?(?:[\\/]+{_FOLDER})+[\\/]+[^\s\\/'\"<>:,;()]+"
 )
 
+#: What was cut already, with folders below it.
+_BELOW_KNOWN = re.compile(rf"…/(?:{_FOLDER}/+)+(?=[^\s/])")
+
 
 def file_name(path: str) -> str:
     """The last part of a path of any system."""
@@ -36,10 +39,12 @@ def hide_paths(text: str, folders: Iterable[Path] = ()) -> str:
         text: What is to be shown.
         folders: Absolute ones that are known; they are found whatever their names hold.
     """
-    for folder in sorted(folders, key=lambda item: len(str(item)), reverse=True):
-        if folder.name:
-            text = text.replace(f"{folder}/", "…/")
-            text = f"…/{folder.name}".join(re.split(rf"{re.escape(str(folder))}(?![\w.-])", text))
+    if not any(mark in text for mark in "/\\~"):
+        return text
+    known = [folder for folder in map(str, folders) if len(folder) > 1 and folder in text]
+    for folder in sorted(known, key=len, reverse=True):
+        text = re.sub(rf"{re.escape(folder)}(?![\w.-])", "…", text)
+    text = _BELOW_KNOWN.sub("…/", text)
     if _ABSOLUTE.match(text) and not re.search(r"\s", text):
         return f"…/{file_name(text)}"
     text = _QUOTED.sub(_quoted_name, text)

@@ -20,6 +20,8 @@ _LOW_END = 1 << 15
 #: Those of air and padding (-3024 and less) are at most so far below the range's end.
 _DEEPEST = 5_536
 _RANGES = (1 << 16, 1 << 32)
+#: Every so many values are looked at for a fraction.
+_SAMPLED = 61
 #: Types without room for any of these.
 _SMALL = (np.int8, np.uint8, np.int16)
 #: Voxels above the gap; fewer may be dots of noise.
@@ -51,14 +53,17 @@ class Wrapped:
         if self.cleared or raw.dtype.newbyteorder("=") in _SMALL:
             return
         values: NDArray[Any] = raw
-        if is_real := raw.dtype.kind == "f":
+        is_real = raw.dtype.kind == "f"
+        if is_real and not (np.isfinite(raw.min(initial=0)) and np.isfinite(raw.max(initial=0))):
             values = raw[np.isfinite(raw)]
         if not values.size:
             return
-        if values.min() < 0 or (is_real and (values != np.rint(values)).any()):
+        most = int(values.max())
+        # Where all is below the gap, some of the values are enough to meet a fraction.
+        looked = values if most >= _LOW_END else values.ravel(order="K")[::_SAMPLED]
+        if values.min() < 0 or (is_real and (looked != np.rint(looked)).any()):
             self.cleared = True
             return
-        most = int(values.max())
         if most < _LOW_END:
             self.low = max(most, self.low or 0)
             return
