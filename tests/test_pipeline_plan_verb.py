@@ -161,7 +161,7 @@ def test_a_second_plan_reads_no_volume_again(
     assert read == ["p1"]
     assert len(again.fingerprint.looks) == len(made.fingerprint.looks)
     assert again.fingerprint != made.fingerprint
-    kept = tmp_path / ".volclass-cache/plan/looks-1.json"
+    kept = tmp_path / ".volclass-cache/plan/looks-2.json"
     assert str(tmp_path) not in kept.read_text()
     assert "p1" not in kept.read_text()
     kept.write_text("{")
