@@ -53,7 +53,7 @@ def average_pool(x: Tensor, window: Triple) -> Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
         pooled: Tensor = _AveragePool.apply(x, window)
         return pooled
-    return window_sum(x, window) / window_counts(x, window)
+    return _window_sum(x, window) / _counts(x, window)
 
 
 class _AveragePool(torch.autograd.Function):
@@ -66,22 +66,26 @@ class _AveragePool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, window: Triple) -> Tensor:
         ctx.window = window  # type: ignore[attr-defined]  # torch's way to keep what is no tensor
-        return window_sum(x, window) / window_counts(x, window)
+        return _window_sum(x, window) / _counts(x, window)
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
         window: Triple = ctx.window  # type: ignore[attr-defined]
         (gradient,) = gradients
-        return window_sum(gradient / window_counts(gradient, window), window), None
+        return spread_average(gradient, window), None
 
 
-def window_sum(x: Tensor, window: Triple) -> Tensor:
-    """Sum over a window at stride 1, at borders over the voxels that exist; its own adjoint.
+def spread_average(gradient: Tensor, window: Triple) -> Tensor:
+    """Give the gradient of what was averaged: the window sum is its own adjoint.
 
     Args:
-        x: ``(B, C, X, Y, Z)``, left unchanged; its layout is kept.
+        gradient: of the averages, ``(B, C, X, Y, Z)``, left unchanged; its layout is kept.
         window: odd extents in voxels along X, Y, Z.
     """
+    return _window_sum(gradient / _counts(gradient, window), window)
+
+
+def _window_sum(x: Tensor, window: Triple) -> Tensor:
     # One axis after the other, by sums of shifted copies: faster on a CPU than avg_pool3d, forward
     # and backward, and autocast does not lower its precision, as it would with a convolution or
     # a matrix product.
@@ -96,8 +100,7 @@ def window_sum(x: Tensor, window: Triple) -> Tensor:
     return x
 
 
-def window_counts(x: Tensor, window: Triple) -> Tensor:
-    """Give how many voxels each window holds, ``(X, Y, Z)``, at borders those that exist."""
+def _counts(x: Tensor, window: Triple) -> Tensor:
     count = torch.ones((), dtype=x.dtype, device=x.device)
     for axis, extent in enumerate(window, start=2):
         count = count[..., None] * _window_counts(x.shape[axis], extent // 2, x)

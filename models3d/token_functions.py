@@ -1,7 +1,7 @@
 """The two branches of a block on a CPU: norm, pooling or MLP, scale and sum in few passes.
 
-The layers of ``Block``, one after the other, read and write the whole grid about twenty times and
-keep about fourteen grids for the backward pass. Here a grid is read as tokens ``(B, T, C)``, one
+The layers of ``Block``, one after the other, read, write and keep the whole grid many times. Here a
+grid is read as tokens ``(B, T, C)``, one
 row a voxel, so that the MLP is two plain matrix products, done tile by tile so that its hidden
 values stay in cache; and each branch keeps its input alone and computes the rest again. Equal to
 the layers to rounding.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .layers import Triple, window_counts, window_sum
+from .layers import Triple, average_pool, spread_average
 from .moments import Moments
 
 #: Hidden values of a tile: 2 MiB of float32, about what a core keeps close.
@@ -70,7 +70,7 @@ class PoolBranch(torch.autograd.Function):
         ctx.pooling = pooling  # type: ignore[attr-defined]  # torch's way to keep what is no tensor
         factor = pooling.moments.inverse * weight * scale * keep
         grid = grid_of(x, pooling.grid)
-        average = window_sum(grid, pooling.window).div_(window_counts(grid, pooling.window))
+        average = average_pool(grid, pooling.window)
         return torch.lerp(x, tokens_of(average), factor[:, None])
 
     @staticmethod
@@ -81,9 +81,8 @@ class PoolBranch(torch.autograd.Function):
         pooling: Pooling = ctx.pooling  # type: ignore[attr-defined]
         moments = pooling.moments
         gradient = gradient.contiguous()
-        grid = grid_of(gradient, pooling.grid)
-        # The window sum is its own adjoint, and the factor, one number a channel, commutes with it.
-        spread = window_sum(grid / window_counts(grid, pooling.window), pooling.window)
+        # The factor, one number a channel, may come after what spreads along the grid.
+        spread = spread_average(grid_of(gradient, pooling.grid), pooling.window)
         change = tokens_of(spread).sub_(gradient)
         by_factor = (change * x).sum(1)
         whole = torch.addcmul(gradient, change, (moments.inverse * weight * scale * keep)[:, None])

@@ -11,7 +11,8 @@ from monai.data import MetaTensor
 from monai.transforms import Spacing
 from scipy.spatial.transform import Rotation
 
-from pipeline.data.spacing import Interpolation, Respaced, along
+from pipeline.data.resampling import Interpolation
+from pipeline.data.spacing import Respaced, along
 
 millimetres = st.floats(0.4, 6.0).map(lambda value: round(value, 3))
 
@@ -42,7 +43,7 @@ def test_it_is_the_spacing_of_monai(
     seed: int,
 ) -> None:
     volume = volume_of(size, old, seed)
-    found = Respaced(new, {"image": "bilinear"})({"image": volume})["image"]
+    found = Respaced(new, {"image": "linear"})({"image": volume})["image"]
     expected = Spacing(new, mode="bilinear")(volume)
     torch.testing.assert_close(found.as_tensor(), expected.as_tensor().float(), rtol=0, atol=1e-4)
     torch.testing.assert_close(found.affine, expected.affine)
@@ -68,15 +69,15 @@ def test_a_sheared_volume_is_straightened_as_monai_does() -> None:
     affine = volume.affine.clone()
     affine[:3, 2] += 0.4 * affine[:3, 0]
     volume = MetaTensor(volume.as_tensor(), affine=affine)
-    found = Respaced((1.0, 1.0, 1.0), {"image": "bilinear"})({"image": volume})["image"]
+    found = Respaced((1.0, 1.0, 1.0), {"image": "linear"})({"image": volume})["image"]
     expected = Spacing((1.0, 1.0, 1.0), mode="bilinear")(volume)
     assert torch.equal(found.as_tensor(), expected.as_tensor())
     torch.testing.assert_close(found.affine, expected.affine)
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize("interpolation", ["linear", "nearest"])
 def test_beyond_the_border_its_edge_counts(interpolation: Interpolation) -> None:
     values = torch.tensor([[1.0, 2.0, 4.0]])
     found = along(values, 1, np.array([-3.0, 0.0, 2.0, 9.0]), interpolation)
     assert found.tolist() == [[1.0, 1.0, 4.0, 4.0]]
-    assert along(values, 1, np.array([0.5, 1.25]), "bilinear").tolist() == [[1.5, 2.5]]
+    assert along(values, 1, np.array([0.5, 1.25]), "linear").tolist() == [[1.5, 2.5]]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
+
+from .training_step import training_step
 
 
 def step_memory(network: nn.Module, images: Tensor) -> int:
@@ -17,11 +17,9 @@ def step_memory(network: nn.Module, images: Tensor) -> int:
         network: In training; its gradients are dropped.
         images: Shape (B, C, X, Y, Z).
     """
-    network.train().zero_grad(set_to_none=True)
+    network.zero_grad(set_to_none=True)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        *_, logits = network(images)
-        torch.autograd.backward(cross_entropy(logits, torch.arange(len(images)) % 2))
-        del logits
+        training_step(network, images)
     results = record.profiler.kineto_results if record.profiler is not None else None
     assert results is not None
     held = most = 0

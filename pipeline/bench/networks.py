@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from models3d import VolumeModel, create_model
 
@@ -17,6 +16,7 @@ from .limits import Limits, operations
 from .memory import step_memory
 from .plain import plain_of
 from .ratio import ROUNDS, Ratio, ratio, seconds_of
+from .training_step import training_step
 
 Size = tuple[int, int, int]
 
@@ -116,7 +116,7 @@ def _measured(setting: Setting, rounds: int) -> Found:
     images = torch.randn(setting.batch, 1, *setting.size)
     limits = Limits()
     forward, fastest = _turns(_forward, ours, others, images, rounds, limits)
-    training, _ = _turns(_step, ours, others, images, rounds, limits)
+    training, _ = _turns(training_step, ours, others, images, rounds, limits)
     arithmetic = operations(others["plain"].eval(), images) / limits.product
     memory = step_memory(ours, images) / step_memory(others["plain"], images)
     return Found(setting, forward, training, memory, fastest / arithmetic)
@@ -153,9 +153,3 @@ def _turns(
 def _forward(network: nn.Module, images: Tensor) -> None:
     with torch.no_grad():
         network.eval()(images)
-
-
-def _step(network: nn.Module, images: Tensor) -> None:
-    network.train().zero_grad(set_to_none=True)
-    *_, logits = network(images)
-    torch.autograd.backward(cross_entropy(logits, torch.arange(len(images)) % 2))

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 from ..build import build_network
 from ..config_file import load_config
 from .ratio import ROUNDS, Ratio, ratio, seconds_of
+from .training_step import training_step
 
 #: Nano with a last-stage head, a convolution as its stem, and pooling; others are held against it.
 _PLAIN = ("model.head={stages: last, pool: mean, foreground: false}", "model.stem={kind: conv}")
@@ -40,18 +40,17 @@ def step_costs(advance: Callable[[], None]) -> list[Ratio]:
         advance: Called after each round.
     """
     images = torch.randn(_CASES, 1, _SIDE, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(_CASES) % 2
     plain = _network(_PLAIN)
     networks = {name: _network(words) for name, words in _VARIANTS.items()}
     for network in (plain, *networks.values()):
-        _step(network, images, labels)
+        training_step(network, images)
     found: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(ROUNDS):
         taken, reference = dict.fromkeys(networks, 0.0), 0.0
         for _ in range(_STEPS):
-            reference += seconds_of(partial(_step, plain, images, labels))
+            reference += seconds_of(partial(training_step, plain, images))
             for name, network in networks.items():
-                taken[name] += seconds_of(partial(_step, network, images, labels))
+                taken[name] += seconds_of(partial(training_step, network, images))
         for name, seconds in taken.items():
             found[name].append(seconds / reference)
         advance()
@@ -61,9 +60,3 @@ def step_costs(advance: Callable[[], None]) -> list[Ratio]:
 def _network(words: tuple[str, ...]) -> nn.Module:
     config = load_config("benchmarks/adrenalmnist3d", words)
     return build_network(config.model, 2).train()
-
-
-def _step(network: nn.Module, images: Tensor, labels: Tensor) -> None:
-    network.zero_grad(set_to_none=True)
-    *_, logits = network(images)
-    torch.autograd.backward(cross_entropy(logits, labels))

@@ -50,7 +50,8 @@ class Augmentation:
 
     def with_mask(self, volume: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """The same, to the bit, and its mask (1, X, Y, Z) of 0 and 1 moved alike."""
-        return self(volume, seed), self._moves.draw(seed)(mask, "nearest")
+        move = self._moves.draw(seed)
+        return self._changed(move(volume, "linear"), seed), move(mask, "nearest")
 
     def _changed(self, volume: Tensor, seed: int) -> Tensor:
         if not self._states:

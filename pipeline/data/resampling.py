@@ -1,8 +1,7 @@
 """Interpolation of a volume that moves about its centre.
 
-Equal to `torch.nn.functional.grid_sample` with `padding_mode="border"`, which takes about twice
-as long for a volume on a CPU, as it goes voxel by voxel; here whole planes are computed at once,
-few enough to stay in cache.
+Equal to `torch.nn.functional.grid_sample` with `padding_mode="border"`, which goes voxel by voxel
+on a CPU; here whole planes are computed at once, few enough to stay in cache.
 """
 
 from __future__ import annotations

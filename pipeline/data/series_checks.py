@@ -9,29 +9,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ..errors import DataError
+from ..evaluation.audit_decisions import SHARING_REMEDY
+from ..evaluation.audit_record import Sharing
 from .cases import Case
 from .formats.dicom_folder import split_series
 from .volume import Reason, voxels_of
 from .volumes import VolumeStore
-
-#: `parts`: none of the two is whole. `copies`: they are one volume. `stacks`: each is whole, e.g.
-#: of another echo, but one series is of one patient.
-Sharing = Literal["parts", "copies", "stacks"]
 
 _WORDS: dict[Sharing, str] = {
     "parts": "are parts of one DICOM series",
     "copies": "are copies of one DICOM series",
     "stacks": "are stacks of one DICOM series, under other patients",
 }
-#: What to do about each kind.
-SHARING_REMEDY = (
-    "put all files of a series into one folder, name that once, and move copies elsewhere; give "
-    "stacks of one series, such as echoes, one patient_id; scans that only pass for one series "
-    "must be exported again, with their own series UIDs"
-)
 
 
 @dataclass(frozen=True, slots=True)

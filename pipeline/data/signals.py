@@ -1,7 +1,9 @@
-"""How loading processes answer signals: not at all."""
+"""How loading processes answer signals: not at all; and how they end when the main process does."""
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
 
 
@@ -13,3 +15,20 @@ def leave_signals_to_the_main_process(_: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@atexit.register
+def end_loading_processes() -> None:
+    """Ends the loading processes that are left when the main process exits.
+
+    After an error its traceback may still hold a loader, which then does not end them. Python
+    would ask them to by SIGTERM, which they ignore, and wait for them without end. What they write,
+    a cache file, is named when it is whole, so that nothing is lost.
+    """
+    left = [process for process in multiprocessing.active_children() if process.daemon]
+    if left:
+        # PyTorch would take their end for a fault, and say so.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for process in left:
+        process.kill()
+        process.join()

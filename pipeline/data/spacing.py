@@ -2,13 +2,13 @@
 
 MONAI's `Spacing` says which grid that is. Where it only stretches axes, as it does for every
 volume at right angles, trilinear interpolation is linear interpolation along each in turn: equal
-to rounding, and many times faster than voxel by voxel.
+to rounding, and far less work than voxel by voxel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from monai.transforms import Spacing
 from numpy.typing import NDArray
 from torch import Tensor
 
-Interpolation = Literal["bilinear", "nearest"]
+from .resampling import Interpolation
+
 #: Of the matrix between the grids; a volume that is straightened has far larger parts off its
 #: diagonal.
 _STRAIGHT = 1e-6
@@ -34,7 +35,8 @@ class Respaced:
     def __init__(
         self, spacing: tuple[float, float, float], modes: Mapping[str, Interpolation]
     ) -> None:
-        self._whole = {key: Spacing(spacing, mode=mode) for key, mode in modes.items()}
+        words = {"linear": "bilinear", "nearest": "nearest"}  # MONAI's
+        self._whole = {key: Spacing(spacing, mode=words[mode]) for key, mode in modes.items()}
         self._grid = Spacing(spacing, lazy=True)
         self._modes = dict(modes)
 

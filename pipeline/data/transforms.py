@@ -32,7 +32,8 @@ from ..config import IntensityConfig, PreprocessConfig
 from .formats.rules import Rules
 from .masks import MaskReader, on_the_same_grid
 from .reader import VolumeReader
-from .spacing import Interpolation, Respaced
+from .resampling import Interpolation
+from .spacing import Respaced
 
 #: Raised when the same configuration begins to give other voxels.
 PREPROCESSING_VERSION = 3
@@ -61,7 +62,7 @@ def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
         Orientationd(keys, axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
     ]
     if config.spacing is not None:
-        modes: dict[str, Interpolation] = {"image": "bilinear", "mask": "nearest"}
+        modes: dict[str, Interpolation] = {"image": "linear", "mask": "nearest"}
         steps.append(Respaced(config.spacing, {key: modes[key] for key in keys}))
     if config.crop == "foreground":
         steps.append(CropForegroundd(keys, "image", select_fn=foreground, allow_smaller=True))

@@ -49,6 +49,12 @@ _NEAR: dict[str, tuple[str, str, str]] = {
     ),
 }
 #: What two cases with images of one DICOM series are.
+#: What to do about cases that share a DICOM series.
+SHARING_REMEDY = (
+    "put all files of a series into one folder, name that once, and move copies elsewhere; give "
+    "stacks of one series, such as echoes, one patient_id; scans that only pass for one series "
+    "must be exported again, with their own series UIDs"
+)
 _SHARED: dict[Sharing, str] = {
     "parts": "parts of one scan",
     "copies": "copies of one scan",
@@ -127,9 +133,7 @@ def _shared(shared: Sequence[SharedScan]) -> Iterator[Decision]:
             code="E_DICOM_PARTS",
             what=f"{count} pair{'s hold' if count > 1 else ' holds'} images of one DICOM series "
             f"({item.first} and {item.second} are {_SHARED[item.how]})",
-            remedy="put all files of a series into one folder, name that once, and move copies "
-            "elsewhere; give stacks of one series, such as echoes, one patient_id; scans that only "
-            "pass for one series must be exported again, with their own series UIDs",
+            remedy=SHARING_REMEDY,
             cases=tuple(dict.fromkeys(name for p in shared for name in (p.first, p.second))),
         )
 

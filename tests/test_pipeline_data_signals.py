@@ -1,0 +1,43 @@
+"""Loading processes heed no signal, and keep no process from its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# The loader is held to the end, as a traceback may hold it; the processes write who they are.
+SCRIPT = """
+import os, sys
+from torch.utils.data import DataLoader
+from pipeline.data.signals import leave_signals_to_the_main_process
+
+class Numbers:
+    def __len__(self): return 8
+    def __getitem__(self, index): return os.getpid()
+
+kept = iter(DataLoader(Numbers(), num_workers=2, persistent_workers=True,
+                       worker_init_fn=leave_signals_to_the_main_process))
+print(*sorted({int(next(kept)) for _ in range(4)}), flush=True)
+if sys.argv[1] == "error":
+    raise SystemExit(7)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("end", "code"), [("error", 7), ("finished", 0)])
+def test_a_process_ends_though_its_loader_is_held(end: str, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, end],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, "")
+    for number in map(int, done.stdout.split()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(number, 0)
