@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from .config import is_volume_network
+from .data.volume import volume_of
 from .errors import ConfigError, DataError
 from .evaluation.comparison import RESAMPLES, compare_answers
 from .evaluation.comparison_results import ComparisonEvaluation
@@ -202,7 +203,9 @@ def read_entry(folder: Path) -> Entry:
     lacking = [str(fold) for fold in sorted(tested) if scored[fold] < tested[fold]]
     if lacking:
         raise _unfinished(folder, f"test cases of fold {', '.join(lacking)} have no prediction")
-    answers = Competitor(_card(folder, run.config, run.judged), run.case_ids, run.scored)
+    cases = run.plan.cases.items()
+    known = {name: volume_of(case.content) for name, case in cases if case.content is not None}
+    answers = Competitor(_card(folder, run.config, run.judged), run.case_ids, run.scored, known)
     return Entry(answers, run.settings.bootstrap, run.seed)
 
 

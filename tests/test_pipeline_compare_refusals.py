@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +62,19 @@ def test_answers_to_other_cases_or_folds_are_refused(
         compared(folders, tmp_path / "out")
     assert f"volumes and slices cannot be compared: their {what} differ" in str(caught.value)
     assert not (tmp_path / "out" / "index.html").exists()
+
+
+def test_runs_in_which_volumes_have_exchanged_their_names_are_refused(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name) for name in ("one", "two")]
+    names = [row["case_id"] for row in read_table(runs[0] / "predictions.csv")][:2]
+    for run, contents in zip(runs, ("ab", "ba"), strict=True):
+        path = run / "folds.json"
+        document = json.loads(path.read_text())
+        for name, content in zip(names, contents, strict=True):
+            document["cases"][name]["content"] = f"{content}-{content}"
+        path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="one and two cannot be compared: their volumes differ"):
+        compared(runs, tmp_path / "out")
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:

@@ -92,6 +92,23 @@ def test_a_tilted_gantry_is_refused_in_any_direction(
     assert refusal(save(tmp_path_factory.mktemp("scan"), made)).code == "E_DICOM_TILT"
 
 
+@pytest.mark.parametrize("sine", [0.125, 0.005])
+def test_directions_at_either_side_of_a_half_are_one(sine: float, tmp_path: Path) -> None:
+    made = slices(6, size=(4, 3))
+    cosine = (1 - sine**2) ** 0.5
+    for number, item in enumerate(made):
+        nearly = sine + (-1) ** number * 1e-7
+        item.ImageOrientationPatient = [cosine, nearly, 0, -nearly, cosine, 0]
+    assert read_volume(save(tmp_path / "scan", made)).voxels.shape == (3, 4, 6)
+
+
+def test_spacings_at_either_side_of_a_half_are_one(tmp_path: Path) -> None:
+    made = slices(6, size=(4, 3))
+    for number, item in enumerate(made):
+        item.PixelSpacing = [0.78125 + (-1) ** number * 1e-7] * 2
+    assert read_volume(save(tmp_path / "scan", made)).voxels.shape == (3, 4, 6)
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 10_000),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_makers import everywhere, save, slices
+from dicom_makers import everywhere, height, save, slices
 from pipeline.config import IntensityConfig, PreprocessConfig
 from pipeline.data.cache import VolumeCache
 from pipeline.data.cases import Case
@@ -95,16 +95,75 @@ def _with_series(made: list[Dataset], like: list[Dataset]) -> list[Dataset]:
     return made
 
 
-@pytest.mark.parametrize("made", [halves, in_turns, another_run, again])
+def overlapping() -> Two:
+    made = slices(12)
+    return made[:8], made[5:]
+
+
+def one_within_the_other() -> Two:
+    made = slices(12)
+    return made, made[3:9]
+
+
+def of_two_studies(one: list[Dataset], other: list[Dataset]) -> Two:
+    everywhere(StudyInstanceUID="1.2.3")(one)
+    everywhere(StudyInstanceUID="1.2.4")(other)
+    return one, other
+
+
+def echo_rounded() -> Two:
+    """Both sides of where the third digit rounds to another one."""
+    one, other = halves(everywhere(EchoTime=2.3451))
+    everywhere(EchoTime=2.3449)(one)
+    return one, other
+
+
+FOUND: dict[str, tuple[Made, str]] = {
+    "halves": (halves, "parts"),
+    "in turns": (in_turns, "parts"),
+    "overlapping": (overlapping, "parts"),
+    "one within the other": (one_within_the_other, "parts"),
+    "another run": (another_run, "parts"),
+    "numbered in one": (lambda: halves(everywhere(SeriesNumber=3)), "parts"),
+    "named in one": (lambda: halves(everywhere(PatientID="", StudyInstanceUID="")), "parts"),
+    "echo rounded": (echo_rounded, "parts"),
+    "patients": (lambda: halves(everywhere(PatientID="other")), "renamed"),
+    "studies": (lambda: of_two_studies(*halves()), "renamed"),
+    "again": (again, "copies"),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
 @pytest.mark.parametrize("patients", ["pp", "pq"])
-def test_parts_and_copies_of_a_series_are_found(made: Made, patients: str, tmp_path: Path) -> None:
-    for name, items in zip("ab", made(), strict=True):
-        save(tmp_path / "data" / name, items)
-    wanted = "copies" if made is again else "parts"
+def test_parts_and_copies_of_a_series_are_found(name: str, patients: str, tmp_path: Path) -> None:
+    made, wanted = FOUND[name]
+    for folder, items in zip("ab", made(), strict=True):
+        save(tmp_path / "data" / folder, items)
     assert how(tmp_path / "data", *patients) == [f"a b {wanted}"]
 
 
+def slabs() -> Two:
+    """Two sides of a patient, of one series, far apart."""
+    made = slices(24)
+    return made[:8], made[16:]
+
+
+def a_time_of_which_an_end_is_lost() -> Two:
+    one, other = second()
+    return one, other[:-1]
+
+
+def of_two_patients(start: float) -> Two:
+    """Scans of two patients to which a tool gave one series UID, in places of their own."""
+    one, other = second(PatientID="other")
+    for number, item in enumerate(other):
+        height(item, start + 3.0 * number)
+    return one, other
+
+
 WHOLE: dict[str, Made] = {
+    "slabs": slabs,
+    "a time of which an end is lost": a_time_of_which_an_end_is_lost,
     "echo": lambda: second(EchoTime=80.0),
     "b-value": lambda: second(DiffusionBValue=800.0),
     "time": lambda: second(TemporalPositionIdentifier=2),
@@ -123,8 +182,10 @@ def test_stacks_of_a_series_are_whole_but_of_one_patient(name: str, tmp_path: Pa
 
 
 APART: dict[str, Made] = {
-    "patients": lambda: halves(everywhere(PatientID="other")),
-    "studies": lambda: halves(everywhere(StudyInstanceUID="1.2.3")),
+    "patients": lambda: second(PatientID="other"),
+    "patients, beside each other": lambda: of_two_patients(23.0),
+    "patients, in turns": lambda: of_two_patients(6.5),
+    "studies": lambda: of_two_studies(*second()),
     "series": lambda: (slices(6), slices(6, seed=2)),
     "none numbered": lambda: halves(everywhere(SeriesInstanceUID="")),
 }
@@ -144,7 +205,7 @@ def test_each_part_is_named_with_an_earlier_one(tmp_path: Path) -> None:
     for number, name in enumerate("abc"):
         save(tmp_path / "data" / name, made[4 * number : 4 * number + 4])
     save(tmp_path / "data" / "d", slices(4, seed=9))
-    assert how(tmp_path / "data") == ["a b parts", "a c parts"]
+    assert how(tmp_path / "data") == ["a b parts", "b c parts"]
 
 
 def test_what_is_left_of_a_series_without_the_refused_part_is_not_whole(tmp_path: Path) -> None:
@@ -157,9 +218,10 @@ def test_what_is_left_of_a_series_without_the_refused_part_is_not_whole(tmp_path
         spoil(made[6:])
         save(tmp_path / "data" / "b_bad", [*made[6:9], *made[12:15]])
         assert how(tmp_path / "data") == []
-    one, other = second(EchoTime=80.0)
-    save(tmp_path / "data" / "e", one)
-    save(tmp_path / "data" / "f_bad", [*other[:2], *other[3:]])
+    for name, values in (("e", {"EchoTime": 80.0}), ("g", {})):
+        one, other = second(**values)
+        save(tmp_path / "data" / name, one)
+        save(tmp_path / "data" / f"{name}_bad", [*other[:2], *other[3:]])
     assert how(tmp_path / "data") == []
 
 
@@ -173,10 +235,10 @@ def test_of_one_folder_a_series_may_be_read_and_another_refused(tmp_path: Path) 
     contents, _ = prepare(kept, cases, 0, lambda: None)
     assert [*contents] == ["one"]
     assert shared_series(cases, contents, kept) == ()
-    other = Case("copy", "p", save(tmp_path / "data" / "copy", made))
+    other = Case("half", "p", save(tmp_path / "data" / "half", made[:3]))
     contents, _ = prepare(kept, [other, cases[1]], 0, lambda: None)
     (found,) = shared_series([other, cases[1]], contents, kept)
-    assert (found.first.case_id, found.second.case_id) == ("copy", "all")
+    assert (found.first.case_id, found.second.case_id) == ("half", "all")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -142,6 +143,24 @@ def test_answers_to_other_questions_are_refused_with_both_names(what: str) -> No
     assert f"runs_a and runs_b cannot be compared: their {what} differ" in told
     assert {"cases": "P999_0", "classes": "other"}.get(what, "P000_0") in told
     assert "what to do" in told
+
+
+def test_volumes_that_are_called_otherwise_are_refused_and_prepared_ones_are_not() -> None:
+    one, other = competitors([1.0, 0.5]).values()
+    first, second, *_ = one.case_ids
+    known = replace(one, contents={first: "a", second: "b"})
+    moved = replace(other, contents={first: "b", second: "c"})
+    with pytest.raises(DataError) as caught:
+        aligned({"runs_a": known, "runs_b": moved})
+    told = str(caught.value)
+    assert "runs_a and runs_b cannot be compared: their volumes differ" in told
+    assert f"1 differ: {second} in runs_a is {first} in runs_b" in told
+    assert "case_id" in told
+    for contents in ({}, {first: "x", second: "y"}, {first: "a", second: "a"}):
+        copies = replace(other, contents=contents)
+        assert aligned({"one": copies, "two": copies}) == (copies, copies)
+        if contents.get(second) != "a":
+            assert aligned({"one": known, "two": copies}) == (known, copies)
 
 
 def test_classes_in_another_order_are_put_in_order() -> None:

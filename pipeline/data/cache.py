@@ -27,6 +27,7 @@ from ..storage import make_folder, sha256, write_bytes, write_json
 from .fingerprint import Extent
 from .formats.dicom_folder import split_series
 from .formats.dispatch import companions
+from .series_part import SeriesPart
 from .volume import Finding, with_mask
 
 _DIGEST = 64
@@ -42,7 +43,7 @@ class CachedVolume:
         content: SHA-256 of the source's decoded voxels and geometry.
         findings: What was doubtful in the file; kept with the file, not with its content.
         extent: What the volume was before preprocessing, where it was read; kept with the file.
-        series: Of a DICOM series what `series_mark` gives; kept with the file.
+        series: Of a DICOM series with a UID, which part of it it is; kept with the file.
     """
 
     image: Tensor
@@ -50,7 +51,7 @@ class CachedVolume:
     content: str
     findings: tuple[Finding, ...] = ()
     extent: Extent | None = None
-    series: str = ""
+    series: SeriesPart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class _IndexEntry:
     content: str
     findings: tuple[Finding, ...]
     #: Has no default: what was read before it was kept is read again.
-    series: str
+    series: SeriesPart | None
     extent: Extent | None = None
 
 
@@ -114,10 +115,10 @@ class VolumeCache:
         entry = self._index_entry(source)
         return None if entry is None else entry.extent
 
-    def series_of(self, source: Path) -> str:
-        """Of a DICOM series what `series_mark` gave when it was read; nothing if not known."""
+    def series_of(self, source: Path) -> SeriesPart | None:
+        """Which part of a DICOM series a folder was when it was read; None if not known."""
         entry = self._index_entry(source)
-        return "" if entry is None else entry.series
+        return None if entry is None else entry.series
 
     def _index_entry(self, source: Path) -> _IndexEntry | None:
         try:

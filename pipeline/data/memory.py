@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .cache import CachedVolume, stamp_of
 from .fingerprint import Extent
+from .series_part import SeriesPart
 from .volume import Finding
 
 #: Volumes share storages of about this many bytes: a loading process that is not forked is handed
@@ -26,7 +27,7 @@ class MemoryCache:
         self._volumes: dict[str, CachedVolume] = {}
         self._findings: dict[tuple[str, str], tuple[Finding, ...]] = {}
         self._extents: dict[tuple[str, str], Extent | None] = {}
-        self._series: dict[tuple[str, str], str] = {}
+        self._series: dict[tuple[str, str], SeriesPart | None] = {}
         self._free: list[Tensor] = []
 
     def content_of(self, source: Path) -> str | None:
@@ -41,9 +42,9 @@ class MemoryCache:
         """What a source file's volume was before preprocessing; None where it is not known."""
         return self._extents.get(_key(source, stamp_of(source)))
 
-    def series_of(self, source: Path) -> str:
-        """Of a DICOM series what `series_mark` gave when it was read; nothing if not known."""
-        return self._series.get(_key(source, stamp_of(source)), "")
+    def series_of(self, source: Path) -> SeriesPart | None:
+        """Which part of a DICOM series a folder was when it was read; None if not known."""
+        return self._series.get(_key(source, stamp_of(source)))
 
     def load(self, content: str) -> CachedVolume | None:
         """The volume of that content, or None."""

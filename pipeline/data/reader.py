@@ -19,9 +19,11 @@ from pydantic import TypeAdapter
 from .fingerprint import Extent, extent_of
 from .formats.dispatch import read_volume
 from .formats.rules import rules_in_force
+from .series_part import SeriesPart
 from .volume import Volume, VolumeError
 
 _EXTENT = TypeAdapter(Extent)
+_SERIES = TypeAdapter[SeriesPart | None](SeriesPart | None)
 PathLike = str | os.PathLike[str]
 Meta = dict[str, str | NDArray[np.float64] | NDArray[np.int64]]
 
@@ -107,6 +109,6 @@ def _meta(volume: Volume) -> Meta:
         "space": "RAS",
         "content": volume.content,
         "extent": _EXTENT.dump_json(extent_of(volume)).decode(),
-        "series": volume.series,
+        "series": _SERIES.dump_json(volume.series).decode(),
         "findings": json.dumps([[finding.code, finding.text] for finding in volume.findings]),
     }

@@ -1,6 +1,6 @@
 """Cases that share a DICOM series, though one case has a whole series, and one series one patient.
 
-What is compared are marks that volumes got when they were read (`formats.dicom_parts`).
+What is compared is what was kept of them when they were read (`series_part`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from ..evaluation.audit_decisions import SHARING_REMEDY
 from ..evaluation.audit_record import Sharing
 from .cases import Case
 from .formats.dicom_folder import split_series
+from .series_part import SeriesPart
 from .volume import Reason, voxels_of
 from .volumes import VolumeStore
 
 _WORDS: dict[Sharing, str] = {
     "parts": "are parts of one DICOM series",
+    "renamed": "are parts of one DICOM series, though their headers name other patients or studies",
     "copies": "are copies of one DICOM series",
     "stacks": "are stacks of one DICOM series, under other patients",
 }
@@ -59,52 +61,64 @@ def shared_series(
         patients: Whether the cases' patients are known.
     """
     series = [case for case in cases if _folder(case).is_dir()]
-    marks = {case.case_id: store.series_of(case) for case in series if case.case_id in contents}
-    read = [case for case in series if marks.get(case.case_id)]
+    told = {case.case_id: store.series_of(case) for case in series if case.case_id in contents}
+    parts = {name: part for name, part in told.items() if part is not None}
+    read = [case for case in series if case.case_id in parts]
     refused = [case for case in series if case.case_id not in contents]
-    among_read = _among_read(read, marks, contents, patients=patients)
-    return (*among_read, *_with_refused(refused, read, marks, store))
+    among_read = _among_read(read, parts, contents, patients=patients)
+    return (*among_read, *_with_refused(refused, read, parts, store))
 
 
 def _among_read(
     cases: Sequence[Case],
-    marks: Mapping[str, str],
+    parts: Mapping[str, SeriesPart],
     contents: Mapping[str, str],
     *,
     patients: bool,
 ) -> Iterator[SharedSeries]:
-    of_scan: defaultdict[str, list[Case]] = defaultdict(list)
+    of_series: defaultdict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        mark, content = marks[case.case_id], contents[case.case_id]
-        earlier = of_scan[mark.partition("-")[0]]
+        part, content = parts[case.case_id], contents[case.case_id]
+        earlier = of_series[part.series]
         for other in earlier:
             same = voxels_of(contents[other.case_id]) == voxels_of(content)
-            how = _sharing(marks[other.case_id], mark, same_voxels=same)
-            if how != "stacks" or (patients and other.patient_id != case.patient_id):
+            how = _sharing(parts[other.case_id], part, same_voxels=same)
+            if how and (how != "stacks" or (patients and other.patient_id != case.patient_id)):
                 yield SharedSeries(other, case, how)
                 break
         earlier.append(case)
 
 
-def _sharing(one: str, other: str, *, same_voxels: bool) -> Sharing:
-    """How two volumes of one scan share it."""
-    (_, kind, places), (_, other_kind, other_places) = one.split("-"), other.split("-")
-    if kind == other_kind and places != other_places:
+def _sharing(one: SeriesPart, other: SeriesPart, *, same_voxels: bool) -> Sharing | None:
+    """How two stacks of one series UID share a scan; None where they merely pass for it."""
+    if not one.is_of_one_owner(other):
+        # Tools that give all scans one UID number the images of each from one.
+        renamed = not one.shares_numbers(other) and one.lies(other) == "parts"
+        return "renamed" if renamed else None
+    lie = one.lies(other)
+    if lie == "parts":
         return "parts"
-    return "copies" if kind == other_kind and same_voxels else "stacks"
+    return "copies" if lie == "again" and same_voxels else "stacks"
 
 
 def _with_refused(
-    refused: Sequence[Case], read: Sequence[Case], marks: Mapping[str, str], store: VolumeStore
+    refused: Sequence[Case],
+    read: Sequence[Case],
+    parts: Mapping[str, SeriesPart],
+    store: VolumeStore,
 ) -> Iterator[SharedSeries]:
-    of_stack: defaultdict[str, list[Case]] = defaultdict(list)
+    of_series: defaultdict[str, list[Case]] = defaultdict(list)
     for case in read:
-        of_stack[marks[case.case_id].rpartition("-")[0]].append(case)
+        of_series[parts[case.case_id].series].append(case)
     for case in refused if read else ():
-        for other in (item for stack in sorted(store.stacks_in(case)) for item in of_stack[stack]):
+        near = (
+            (other, stack) for stack in store.stacks_in(case) for other in of_series[stack.series]
+        )
+        for other, stack in near:
+            how = _sharing(parts[other.case_id], stack, same_voxels=False)
             # Of a folder with several series, one may be read and another be refused.
-            if _folder(other) != _folder(case):
-                yield SharedSeries(other, case, "parts")
+            if how in ("parts", "renamed") and _folder(other) != _folder(case):
+                yield SharedSeries(other, case, how)
                 break
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .series_part import SeriesPart
 
 _FETCH = "copy or download the file again"
 _CONVERT = "convert the original images again, e.g. with dcm2niix, to .nii.gz"
@@ -210,7 +211,7 @@ class Volume:
         spacing: Voxel size in mm (x, y, z).
         content: What `content_sha256` gives, whatever the file's encoding.
         findings: What was doubtful.
-        series: Of a DICOM series what `series_mark` gives.
+        series: Of a DICOM series with a UID, which part of it the volume is.
     """
 
     voxels: NDArray[np.float32]
@@ -219,7 +220,7 @@ class Volume:
     spacing: tuple[float, float, float]
     content: str
     findings: tuple[Finding, ...] = ()
-    series: str = ""
+    series: SeriesPart | None = None
 
     @property
     def obliquity(self) -> float:

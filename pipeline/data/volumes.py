@@ -24,6 +24,7 @@ from .formats.dicom_series import stacks_in
 from .formats.rules import Rules, reading_by
 from .memory import MemoryCache
 from .reader import volume_error_in
+from .series_part import SeriesPart
 from .signals import leave_signals_to_the_main_process
 from .transforms import Chain, preprocessing, spacing_of
 from .volume import Finding, VolumeError, has_mask, volume_of, with_mask
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _EXTENT = TypeAdapter(Extent)
+_SERIES = TypeAdapter[SeriesPart | None](SeriesPart | None)
 _LOST = Finding("W_MASK_LOST", "preprocessing leaves none of it, so its case teaches no structure")
 
 
@@ -145,11 +147,11 @@ class VolumeStore:
         """What the volume of a case that was inspected was before preprocessing."""
         return self._cache.extent_of(case.image)
 
-    def series_of(self, case: Case) -> str:
-        """Of a DICOM series what `series_mark` gave when the case was inspected."""
+    def series_of(self, case: Case) -> SeriesPart | None:
+        """Of a DICOM series with a UID, which part of it a case is that was inspected."""
         return self._cache.series_of(case.image)
 
-    def stacks_in(self, case: Case) -> frozenset[str]:
+    def stacks_in(self, case: Case) -> tuple[SeriesPart, ...]:
         """What `stacks_in` gives for the folder of a DICOM series that was refused."""
         return stacks_in(case.image, budget=self._rules.budget)
 
@@ -225,7 +227,8 @@ def _volume(result: MetaTensor, kind: torch.dtype) -> CachedVolume:
     image = result.as_tensor().to(kind).contiguous()
     findings = tuple(Finding(*pair) for pair in json.loads(result.meta["findings"]))
     read = _EXTENT.validate_json(result.meta["extent"])
-    content, series = str(result.meta["content"]), str(result.meta["series"])
+    series = _SERIES.validate_json(result.meta["series"])
+    content = str(result.meta["content"])
     return CachedVolume(image, spacing_of(result), content, findings, read, series)
 
 

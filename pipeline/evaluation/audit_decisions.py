@@ -48,15 +48,16 @@ _NEAR: dict[str, tuple[str, str, str]] = {
         f"look at both pictures; if they are one scan, {_REMOVE}",
     ),
 }
-#: What two cases with images of one DICOM series are.
 #: What to do about cases that share a DICOM series.
 SHARING_REMEDY = (
     "put all files of a series into one folder, name that once, and move copies elsewhere; give "
     "stacks of one series, such as echoes, one patient_id; scans that only pass for one series "
     "must be exported again, with their own series UIDs"
 )
+#: What two cases with images of one DICOM series are.
 _SHARED: dict[Sharing, str] = {
     "parts": "parts of one scan",
+    "renamed": "parts of one scan, though their headers name other patients or studies",
     "copies": "copies of one scan",
     "stacks": "stacks of one scan, under other patients",
 }

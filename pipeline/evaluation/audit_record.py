@@ -12,7 +12,7 @@ from ..typed_files import read_typed
 
 Axis = Literal["x", "y", "z"]
 Differs = Literal["label", "patient", "split"]
-Sharing = Literal["parts", "copies", "stacks"]
+Sharing = Literal["parts", "renamed", "copies", "stacks"]
 
 
 class _Part(BaseModel):
@@ -95,8 +95,9 @@ class SharedScan(_Part):
     """Two cases that hold images of one DICOM series.
 
     Attributes:
-        how: `parts`: none of the two is whole; `copies`: of one volume; `stacks`: each is whole,
-            e.g. of another echo, and their patients differ.
+        how: `parts`: none of the two is whole; `renamed`: nor here, and their headers name other
+            patients or studies; `copies`: of one volume; `stacks`: each is whole, e.g. of another
+            echo, and their patients differ.
     """
 
     first: str

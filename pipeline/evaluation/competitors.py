@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -119,11 +119,13 @@ class Competitor:
         card: Who.
         case_ids: (N,) ids, sorted.
         scored: The answers, in that order.
+        contents: Content hash by case id, as far as they are known.
     """
 
     card: Card
     case_ids: tuple[str, ...]
     scored: ScoredCases
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_competitor(folder: Path) -> bool:

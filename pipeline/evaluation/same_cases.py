@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,6 +17,10 @@ _SAME_FOLDS = (
     "new folder of the other before training, which obeys it"
 )
 
+_ONE_NAME = (
+    "give each case one name in a column case_id of both manifests, and make both runs again"
+)
+
 #: Patient, label and fold of a case.
 _Facts = tuple[str, str, int]
 
@@ -24,14 +29,15 @@ def aligned(competitors: Mapping[str, Competitor]) -> tuple[Competitor, ...]:
     """The competitors with equal cases and columns in equal order.
 
     What counts is the fold, the label and the patient of every case, not a checksum: a probe or a
-    baseline on the folds of a run fits that run.
+    baseline on the folds of a run fits that run. Voxels may differ, for scans may be prepared in
+    several ways; but a volume that both have must have one name.
 
     Args:
         competitors: By the name of the folder, for the message.
 
     Raises:
-        DataError: Classes, cases, labels, patients or folds differ; names both folders and what
-            differs.
+        DataError: Classes, cases, labels, patients or folds differ, or the names of volumes; names
+            both folders and what differs.
     """
     names = list(competitors)
     reference = competitors[names[0]]
@@ -57,6 +63,9 @@ def _check_pair(name: str, first: Competitor, other: str, second: Competitor) ->
         differing = list(_differences(name, known, other, found, place))
         if differing:
             raise _refusal(name, other, what, _listed(differing), _SAME_FOLDS)
+    exchanged = list(_exchanged(name, first.contents, other, second.contents))
+    if exchanged:
+        raise _refusal(name, other, "volumes", _listed(exchanged), _ONE_NAME)
 
 
 def _facts(item: Competitor) -> dict[str, _Facts]:
@@ -74,6 +83,18 @@ def _differences(
     for case_id, facts in sorted(known.items()):
         if facts[place] != found[case_id][place]:
             yield f"{case_id} has {facts[place]} in {name} and {found[case_id][place]} in {other}"
+
+
+def _exchanged(
+    name: str, known: Mapping[str, str], other: str, found: Mapping[str, str]
+) -> Iterator[str]:
+    """Volumes that have one name here and another there: numbers move when rows come or go."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for case_id, content in sorted(found.items()):
+        names[content].append(case_id)
+    for case_id, content in sorted(known.items()):
+        if content in names and case_id not in names[content]:
+            yield f"{case_id} in {name} is {names[content][0]} in {other}"
 
 
 def _listed(problems: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ class CaseEntry(_Section):
     patient_id: str
     label: str
     site: str | None = None
+    content: str | None = None
 
 
 class FoldPlan(_Section):

@@ -20,12 +20,13 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from ..series_part import SeriesPart
 from ..volume import Finding, Reason, Volume, VolumeError, content_sha256
 from .dicom_folder import images_below, regular_files, split_series
 from .dicom_header import Answer, SliceHeader, Stack, listed, millimetres
 from .dicom_numbers import check_whole
 from .dicom_padding import Padding
-from .dicom_parts import scan_and_kind, series_mark
+from .dicom_parts import series_part, series_parts
 from .dicom_process import SeriesProcess
 from .dicom_scan import check_one_scan
 from .dicom_stack import stack_of
@@ -75,8 +76,8 @@ def read_series(path: Path, *, budget: int = 4 << 30, seconds: float | None = No
     found = (*trailing, *sparse(voxels), *implausible((x, y, z), voxels.shape))
     findings = (*skipped(answers, folders), *doubtful, *found)
     content = content_sha256(voxels, affine)
-    mark = series_mark(stack)
-    return Volume(voxels, affine, stack.affine, (x, y, z), content, findings, mark)
+    part = series_part(stack.slices)
+    return Volume(voxels, affine, stack.affine, (x, y, z), content, findings, part)
 
 
 def series_facts(path: Path, *, budget: int = 4 << 30) -> tuple[str, str]:
@@ -95,10 +96,10 @@ def series_facts(path: Path, *, budget: int = 4 << 30) -> tuple[str, str]:
     return ", ".join(types), ", ".join(["dicom", *sorted({item.syntax for item in slices})])
 
 
-def stacks_in(path: Path, *, budget: int = 4 << 30) -> frozenset[str]:
-    """Of which stacks a folder holds images, by the first two hashes of `series_mark`.
+def stacks_in(path: Path, *, budget: int = 4 << 30) -> tuple[SeriesPart, ...]:
+    """The stacks of which a folder holds images whose series is refused.
 
-    For a series that is refused. None where the headers cannot be read either.
+    None where the headers cannot be read either.
     """
     folder, choice = split_series(path)
     try:
@@ -107,9 +108,9 @@ def stacks_in(path: Path, *, budget: int = 4 << 30) -> frozenset[str]:
         with SeriesProcess(path, folder, files, budget) as process:
             series = _by_series(process.headers())
     except VolumeError:
-        return frozenset()
+        return ()
     named = series if choice is None else _named(series, choice)
-    return frozenset(scan_and_kind([item]) for uid in named if uid for item in series[uid])
+    return series_parts([item for uid in named for item in series[uid]])
 
 
 def series_hash(series: str) -> str:

@@ -6,7 +6,7 @@ Source: DICOM PS3.3, C.7.6.2.1.1 (Image Position and Image Orientation).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -76,27 +76,34 @@ def stack_of(path: Path, slices: Sequence[SliceHeader]) -> Stack:
 def _check_alike(path: Path, slices: Sequence[SliceHeader]) -> None:
     """One matrix, one pixel spacing, one orientation, one space."""
 
-    def check(reason: Reason, what: str, key: Callable[[SliceHeader], str]) -> None:
-        counts = Counter(key(item) for item in slices)
+    def check(reason: Reason, what: str, names: Sequence[str]) -> None:
+        counts = Counter(names)
         if len(counts) > 1:
             found = [f"{count} with {name}" for name, count in counts.most_common()]
             raise VolumeError(reason, path, f"its slices differ in {what}: {listed(found)}")
 
     if min(min(item.rows, item.columns) for item in slices) < 1:
         raise VolumeError(Reason.E_DIMS, path, f"its slices are {slices[0].size}")
-    check(Reason.E_DICOM_SIZES, "size", lambda item: f"{item.size} voxels")
-    check(Reason.E_DICOM_SIZES, "pixel spacing", lambda item: _rounded(item.spacing, 4))
-    spaces = sorted({item.frame_of_reference for item in slices})
-    check(
-        Reason.E_DICOM_STACKS,
-        "frame of reference",
-        lambda item: f"frame {spaces.index(item.frame_of_reference) + 1}",
-    )
-    check(Reason.E_DICOM_STACKS, "orientation", lambda item: _rounded(item.orientation, 2))
+    check(Reason.E_DICOM_SIZES, "size", [f"{item.size} voxels" for item in slices])
+    check(Reason.E_DICOM_SIZES, "pixel spacing", _kinds([item.spacing for item in slices], 4))
+    frames = [item.frame_of_reference for item in slices]
+    spaces = sorted(set(frames))
+    named = [f"frame {spaces.index(frame) + 1}" for frame in frames]
+    check(Reason.E_DICOM_STACKS, "frame of reference", named)
+    check(Reason.E_DICOM_STACKS, "orientation", _kinds([item.orientation for item in slices], 2))
 
 
-def _rounded(numbers: Sequence[float], digits: int) -> str:
-    return "/".join(f"{round(number, digits) + 0.0:g}" for number in numbers) or "none"
+def _kinds(stated: Sequence[tuple[float, ...]], digits: int) -> list[str]:
+    """A name of each, one for all that differ by no more than a unit of the last digit.
+
+    Rounding alone would tell apart what lies at either side of a half.
+    """
+    if len({len(numbers) for numbers in stated}) == 1 and stated[0]:
+        with np.errstate(invalid="ignore"):  # no number is told apart, not compared
+            off = np.ptp(np.asarray(stated), axis=0).max()
+        stated = [stated[0]] * len(stated) if off <= 10.0**-digits else stated
+    names = ["/".join(f"{round(part, digits) + 0.0:g}" for part in numbers) for numbers in stated]
+    return [name or "none" for name in names]
 
 
 def _pixel_spacing(path: Path, slices: Sequence[SliceHeader]) -> tuple[float, float]:
