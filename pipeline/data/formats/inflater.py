@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
+
+# The same interface as the standard library's, and about half its time.
+from zlib_ng import zlib_ng
 
 from ..volume import Reason, VolumeError
 
@@ -13,6 +15,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 Packing = Literal["raw", "gzip", "zlib"]
 _WINDOW_BITS = {"gzip": 31, "zlib": 47}  # as zlib's manual says; 47 takes gzip too, as ITK does
 _CHUNK = 1 << 18
+_DAMAGED = cast("type[Exception]", zlib_ng.error)  # its types call the class an instance
 _PIECE = 1 << 21  # small ones cost time: zlib copies its window for each
 
 
@@ -41,7 +44,7 @@ class Inflater:
 
     def _member(self, pending: bytes) -> Generator[bytes, None, bytes]:
         """One stream with its checksum; returns what follows it, two bytes if there are any."""
-        decoder = zlib.decompressobj(wbits=self.bits)
+        decoder = zlib_ng.decompressobj(wbits=self.bits)
         while not decoder.eof:
             if not pending:
                 have = self.handle.tell()
@@ -49,7 +52,7 @@ class Inflater:
                 raise VolumeError(Reason.E_TRUNCATED, self.path, reason)
             try:
                 chunk = decoder.decompress(pending, self.piece)
-            except zlib.error as error:
+            except _DAMAGED as error:
                 raise VolumeError(Reason.E_CRC, self.path, str(error)) from error
             if chunk:
                 yield chunk
