@@ -27,6 +27,7 @@ from .console import (
     say,
     stop,
 )
+from .data.signals import end_loading_processes_at_exit
 from .data_verbs import audit
 from .plan_verb import plan
 from .reliability_verb import reliability
@@ -305,6 +306,7 @@ def main(verb: str | None = None) -> None:
     # Threads that spin while they wait for each other starve the loading processes, and themselves
     # where the machine is shared. OpenMP reads this once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    end_loading_processes_at_exit()
     arguments = sys.argv[1:] if verb is None else [verb, *sys.argv[1:]]
     program: Callable[..., object] = app
     program(args=arguments, prog_name="volclass")

@@ -22,11 +22,11 @@ from .data.augment import single_threaded
 from .data.cache import stamp_of
 from .data.cases import Case
 from .data.formats.rules import Rules, reading_by
+from .data.intensity import foreground
 from .data.masks import MaskReader, on_the_same_grid
 from .data.reader import VolumeReader
 from .data.signals import leave_signals_to_the_main_process
 from .data.surroundings import orientation_of
-from .data.transforms import foreground
 from .data.volume import Volume, VolumeError
 from .data.volumes import Refusal
 from .errors import VolclassError

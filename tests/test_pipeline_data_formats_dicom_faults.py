@@ -115,6 +115,8 @@ FAULTS: list[tuple[str, str, Spoil, str]] = [
     ("54 drift", "E_SLICE_GAP", drifting, "distances of|drift by up to"),
     ("55 two runs", "E_DICOM_STACKS", two_echoes, "2 slices lie at each of 10 positions"),
     ("55 far apart", "E_DICOM_STACKS", apart, "separate stacks"),
+    ("55 very far apart", "E_DICOM_STACKS", shifted(9, 0, 0, 9e5), "300,000 more would fit"),
+    ("55 beyond all", "E_AFFINE", shifted(9, 0, 0, 1e300), r"1,000,000 mm in IM\d+"),
     ("55 side by side", "E_DICOM_STACKS", beside, "mm off the line of the others"),
     ("55 one aside", "E_DICOM_STACKS", shifted(4, 0.5, 0, 0), r"IM\d+ is 0.5 mm off the line"),
     (

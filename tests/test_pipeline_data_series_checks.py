@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -105,6 +106,19 @@ def one_within_the_other() -> Two:
     return made, made[3:9]
 
 
+def renamed(made: Two) -> Two:
+    """The second of both given another patient, the first left as it is."""
+    one, other = made[0], copy.deepcopy(made[1])
+    everywhere(PatientID="other")(other)
+    return one, other
+
+
+def a_number_lost() -> Two:
+    made = halves()
+    made[1][2].InstanceNumber = None
+    return made
+
+
 def of_two_studies(one: list[Dataset], other: list[Dataset]) -> Two:
     everywhere(StudyInstanceUID="1.2.3")(one)
     everywhere(StudyInstanceUID="1.2.4")(other)
@@ -127,7 +141,11 @@ FOUND: dict[str, tuple[Made, str]] = {
     "numbered in one": (lambda: halves(everywhere(SeriesNumber=3)), "parts"),
     "named in one": (lambda: halves(everywhere(PatientID="", StudyInstanceUID="")), "parts"),
     "echo rounded": (echo_rounded, "parts"),
-    "patients": (lambda: halves(everywhere(PatientID="other")), "renamed"),
+    "patients": (lambda: renamed(halves()), "renamed"),
+    "patients, overlapping": (lambda: renamed(overlapping()), "renamed"),
+    "patients, one within the other": (lambda: renamed(one_within_the_other()), "renamed"),
+    "patients, in turns": (lambda: renamed(in_turns()), "renamed"),
+    "patients, a number lost": (lambda: renamed(a_number_lost()), "renamed"),
     "studies": (lambda: of_two_studies(*halves()), "renamed"),
     "again": (again, "copies"),
 }
@@ -218,6 +236,16 @@ def test_what_is_left_of_a_series_without_the_refused_part_is_not_whole(tmp_path
         spoil(made[6:])
         save(tmp_path / "data" / "b_bad", [*made[6:9], *made[12:15]])
         assert how(tmp_path / "data") == []
+    twice = slices(12)
+    save(tmp_path / "data" / "d", twice[:6])
+    save(tmp_path / "data" / "d_bad", [*twice[6:], *copy.deepcopy(twice[6:])])
+    save(tmp_path / "data" / "d_bad_other", renamed((twice[:6], [twice[7], *twice[9:]]))[1])
+    assert how(tmp_path / "data") == ["d d_bad parts", "d d_bad_other renamed"]
+    for name in ("d", "d_bad", "d_bad_other"):
+        shutil.rmtree(tmp_path / "data" / name)
+    broken = slices(12)
+    save(tmp_path / "data" / "w", broken)
+    save(tmp_path / "data" / "w_bad", [*broken[:3], *broken[9:]])
     for name, values in (("e", {"EchoTime": 80.0}), ("g", {})):
         one, other = second(**values)
         save(tmp_path / "data" / name, one)

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from scipy import stats
 
+from pipeline.data.intensity import foreground, zscore
 from pipeline.data.shape import (
     DEPTH_BINS,
     SHAPE_NAMES,
@@ -19,7 +20,6 @@ from pipeline.data.shape import (
     shape_values,
 )
 from pipeline.data.thickness import Mask, Spacing
-from pipeline.data.transforms import foreground, zscore
 
 Volume = NDArray[np.float32]
 CUBES: Spacing = (1.0, 1.0, 1.0)
@@ -209,7 +209,7 @@ def test_the_rounding_of_a_normalised_volume_tells_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(5):
         volume = torch.randn((1, 16, 16, 16), generator=generator)
-        found = values_of(zscore(volume)[0].numpy())
+        found = values_of(zscore(volume)(volume)[0].numpy())
         assert found["grey_mean"] == 0.0
         assert found["grey_deviation"] == pytest.approx(1.0, abs=5e-4)
 

@@ -11,8 +11,9 @@ import pytest
 # The loader is held to the end, as a traceback may hold it; the processes write who they are.
 SCRIPT = """
 import os, sys
+from pipeline.data.signals import end_loading_processes_at_exit, leave_signals_to_the_main_process
+end_loading_processes_at_exit()  # before what it must come before is imported
 from torch.utils.data import DataLoader
-from pipeline.data.signals import leave_signals_to_the_main_process
 
 class Numbers:
     def __len__(self): return 8

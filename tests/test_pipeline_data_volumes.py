@@ -20,7 +20,8 @@ from pipeline.data import volumes as volumes_module
 from pipeline.data.augment import augmentation, augmentation_seed, quarter_turn_planes
 from pipeline.data.cache import CachedVolume, VolumeCache
 from pipeline.data.cases import Case
-from pipeline.data.transforms import pad_or_crop, percentiles, preprocessing_key, window, zscore
+from pipeline.data.intensity import percentiles, window, zscore
+from pipeline.data.transforms import pad_or_crop, preprocessing_key
 from pipeline.data.volumes import Refusal, VolumeStore, check_contents, prepare
 from pipeline.errors import DataError, StorageError
 
@@ -183,14 +184,15 @@ def test_the_foreground_is_cropped_to_its_box(store: Store, tmp_path: Path) -> N
 
 def test_grey_values_are_scaled_as_named() -> None:
     volume = torch.cat([torch.full((500,), -5.0), torch.randn(500) * 2 + 30]).reshape(1, 10, 10, 10)
-    scaled = zscore(volume)
+    scaled = zscore(volume)(volume)
     inside = scaled[volume > volume.mean()]
     assert float(inside.mean()) == pytest.approx(0.0, abs=1e-4)
     assert float(inside.std()) == pytest.approx(1.0, abs=1e-4)
-    clipped = window(volume, 0.0, 30.0)
+    clipped = window(0.0, 30.0)(volume)
     assert float(clipped.min()) == 0.0
     assert float(clipped.max()) == 1.0
-    ranked = percentiles(torch.arange(1000.0).reshape(1, 10, 10, 10), 1.0, 99.0)
+    ordered = torch.arange(1000.0).reshape(1, 10, 10, 10)
+    ranked = percentiles(ordered, 1.0, 99.0)(ordered)
     assert float(ranked.flatten()[10]) == pytest.approx(0.0, abs=1e-3)
     assert float(ranked.flatten()[989]) == pytest.approx(1.0, abs=1e-3)
 

@@ -154,8 +154,10 @@ def test_volumes_that_are_called_otherwise_are_refused_and_prepared_ones_are_not
         aligned({"runs_a": known, "runs_b": moved})
     told = str(caught.value)
     assert "runs_a and runs_b cannot be compared: their volumes differ" in told
-    assert f"1 differ: {second} in runs_a is {first} in runs_b" in told
+    assert f"{second} in runs_a is {first} in runs_b" in told
     assert "case_id" in told
+    with pytest.raises(DataError, match="runs_a and runs_b cannot be compared"):
+        aligned({"a probe": other, "runs_a": known, "runs_b": moved})
     for contents in ({}, {first: "x", second: "y"}, {first: "a", second: "a"}):
         copies = replace(other, contents=contents)
         assert aligned({"one": copies, "two": copies}) == (copies, copies)

@@ -21,7 +21,8 @@ from monai.transforms import (
 from ..config import PreprocessConfig
 from ..data.cache import VolumeCache
 from ..data.cases import Case
-from ..data.transforms import foreground, loader, preprocessing_key
+from ..data.intensity import foreground
+from ..data.transforms import loader, preprocessing_key
 from ..data.volumes import VolumeStore
 from .ratio import ROUNDS, Ratio, ratio, seconds_of
 from .reading import write_image

@@ -77,24 +77,40 @@ def _among_read(
     patients: bool,
 ) -> Iterator[SharedSeries]:
     of_series: defaultdict[str, list[Case]] = defaultdict(list)
+    with_picture: defaultdict[str, list[str]] = defaultdict(list)
     for case in cases:
         part, content = parts[case.case_id], contents[case.case_id]
-        earlier = of_series[part.series]
-        for other in earlier:
-            same = voxels_of(contents[other.case_id]) == voxels_of(content)
-            how = _sharing(parts[other.case_id], part, same_voxels=same)
+        pictured = {name for picture in part.pictures for name in with_picture[picture]}
+        for other in of_series[part.series]:
+            how = _sharing(
+                parts[other.case_id],
+                part,
+                same_voxels=voxels_of(contents[other.case_id]) == voxels_of(content),
+                same_pictures=other.case_id in pictured,
+            )
             if how and (how != "stacks" or (patients and other.patient_id != case.patient_id)):
                 yield SharedSeries(other, case, how)
                 break
-        earlier.append(case)
+        of_series[part.series].append(case)
+        for picture in part.pictures:
+            with_picture[picture].append(case.case_id)
 
 
-def _sharing(one: SeriesPart, other: SeriesPart, *, same_voxels: bool) -> Sharing | None:
-    """How two stacks of one series UID share a scan; None where they merely pass for it."""
+def _sharing(
+    one: SeriesPart, other: SeriesPart, *, same_voxels: bool = False, same_pictures: bool = False
+) -> Sharing | None:
+    """How two stacks of one series UID share a scan; None where they merely pass for it.
+
+    Args:
+        one: A stack.
+        other: Another of the series.
+        same_voxels: Whether both are one volume.
+        same_pictures: Whether an image of one is an image of the other.
+    """
     if not one.is_of_one_owner(other):
-        # Tools that give all scans one UID number the images of each from one.
-        renamed = not one.shares_numbers(other) and one.lies(other) == "parts"
-        return "renamed" if renamed else None
+        # Tools give all scans one UID, but they give none the images of another.
+        cut = one.goes_on_in(other) and one.lies(other) == "parts"
+        return "renamed" if cut or (same_pictures and not same_voxels) else None
     lie = one.lies(other)
     if lie == "parts":
         return "parts"
@@ -111,15 +127,29 @@ def _with_refused(
     for case in read:
         of_series[parts[case.case_id].series].append(case)
     for case in refused if read else ():
-        near = (
-            (other, stack) for stack in store.stacks_in(case) for other in of_series[stack.series]
-        )
-        for other, stack in near:
-            how = _sharing(parts[other.case_id], stack, same_voxels=False)
+        slices: defaultdict[str, list[SeriesPart]] = defaultdict(list)
+        for item in store.slices_in(case):
+            slices[item.series].append(item)
+        near = ((other, items) for series, items in slices.items() for other in of_series[series])
+        for other, items in near:
+            how = _left_of(parts[other.case_id], items)
             # Of a folder with several series, one may be read and another be refused.
-            if how in ("parts", "renamed") and _folder(other) != _folder(case):
+            if how and _folder(other) != _folder(case):
                 yield SharedSeries(other, case, how)
                 break
+
+
+def _left_of(read: SeriesPart, slices: Sequence[SeriesPart]) -> Sharing | None:
+    """Whether slices that were refused belong to a stack that was read, and it lacks them."""
+    alike = [item for item in slices if item.heights and read.is_of_one_stack(item)]
+    for is_own in (True, False):
+        found = [item for item in alike if read.is_of_one_owner(item) == is_own]
+        stack = found[0].with_slices(found[1:]) if found else None
+        if stack is not None and stack.lacking(read):
+            how = _sharing(read, stack)
+            if how in ("parts", "renamed"):
+                return how
+    return None
 
 
 def _folder(case: Case) -> Path:

@@ -6,9 +6,10 @@ are held against each other (`pipeline.data.series_checks`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -21,11 +22,16 @@ Lie = Literal["parts", "again", "apart", "another"]
 
 #: Settings nearer than this part of their size are the same: headers round, scanners jitter.
 _JITTER = 1e-3
-#: Directions nearer than this are one, in cosines, as headers with two digits state them.
+#: Directions, as cosines, and spacings, in mm, that differ by less are the same.
 _COSINE = 0.01
-#: Slices nearer than this part of their distance lie in one place.
-_SAME_PLACE = 0.25
-#: Stacks with as many distances between them, or more, are slabs of their own.
+_SPACING_MM = 1e-3
+#: Lines of slices that lie farther aside are others, in mm.
+_ASIDE_MM = 0.5
+#: Slices nearer than this are at one height, in mm; and those nearer than this part of their
+#: distance are in one place.
+_SAME_MM = 1e-3
+_SAME_PLACE = 0.1
+#: Stacks with more distances than these between them are slabs of their own.
 _APART = 3.5
 #: A stack with fewer slices of another is a part of it; with more, another time of which some are
 #: lost.
@@ -34,19 +40,21 @@ _MOST = 0.75
 
 @dataclass(frozen=True)
 class SeriesPart:
-    """Slices that belong to one stack, in hashes that tell nobody's name.
+    """Slices that belong to one stack; what could name somebody is hashed.
 
     Attributes:
-        series: Of the Series Instance UID.
-        owner: Of what says whose it is, by keyword; "" where that is not stated.
-        kind: Of what slices of one stack share, by keyword; "" where that is not stated.
+        series: Hash of the Series Instance UID.
+        owner: Hashes of what says whose it is, by keyword; "" where that is not stated.
+        kind: Hashes of what slices of one stack share, by keyword; "" where that is not stated.
         settings: Numbers that slices of one stack share, by keyword; None where one is not stated.
         size: Columns and rows.
         directions: Of a row (3) and of a column (3); empty where they are not stated.
         spacing: Between columns and between rows, in mm.
         corner: Of the first slice's first voxel along the row and along the column, in mm.
         heights: Of the slices along their normal, in mm, ascending.
-        numbers: Instance numbers; empty where one is not stated.
+        numbers: Instance number of each of them; -1 where it is not stated.
+        pictures: Hash of the stored values of each of them that is not of one value; none where
+            they were not decoded.
     """
 
     series: str
@@ -59,72 +67,99 @@ class SeriesPart:
     corner: tuple[float, ...]
     heights: tuple[float, ...]
     numbers: tuple[int, ...]
+    pictures: tuple[str, ...] = ()
 
     def is_of_one_owner(self, other: SeriesPart) -> bool:
         """Whether nothing says that they are of several patients or studies."""
         return _agree(self.owner, other.owner)
 
-    def shares_numbers(self, other: SeriesPart) -> bool:
-        """Whether an image of each has one instance number, or that is not known.
-
-        Images of one series are numbered through. Scans that merely pass for one begin at one each.
-        """
-        return not (self._numbers and other._numbers and self._numbers.isdisjoint(other._numbers))
-
     def is_of_one_stack(self, other: SeriesPart) -> bool:
         """Whether slices of both may belong to one volume, wherever along its normal they lie."""
         return (
             self.size == other.size
-            and _agree(self.kind, other.kind)
-            and all(_near(number, other.settings[key]) for key, number in self.settings.items())
+            and _all_near(self.corner, other.corner, _ASIDE_MM)
+            and _all_near(self.spacing, other.spacing, _SPACING_MM)
             and _all_near(self.directions, other.directions, _COSINE)
-            and _all_near(self.spacing, other.spacing, _JITTER)
-            and _all_near(self.corner, other.corner, min((*self.spacing, 1.0)) / 2)
+            and _agree(self.kind, other.kind)
+            and all(_near(number, other.settings.get(key)) for key, number in self.settings.items())
         )
+
+    def goes_on_in(self, other: SeriesPart) -> bool:
+        """Whether the instance numbers of both together rise, or fall, with the heights.
+
+        So do those of one series that was cut. Scans that merely pass for one begin at one each.
+        """
+        if not (self._numbered and other._numbered):
+            return False
+        (first, height), (other_first, other_height) = self._first, other._first
+        if first == other_first and height != other_height:
+            return False
+        both = sorted({*self._numbered, *other._numbered})
+        return len({after[1] > before[1] for before, after in pairwise(both)}) == 1
 
     def lies(self, other: SeriesPart) -> Lie:
         """How it lies against another stack of the series."""
         if not (self.heights and other.heights and self.is_of_one_stack(other)):
             return "another"
-        step = min(self._step, other._step)
-        met = _met(self.heights, other.heights, step), _met(other.heights, self.heights, step)
-        counts = len(self.heights), len(other.heights)
-        if not any(met):
-            between = max(self.heights[0] - other.heights[-1], other.heights[0] - self.heights[-1])
-            return "apart" if between > _APART * step else "parts"
-        if counts[0] > met[0] and counts[1] > met[1]:
+        if self.heights == other.heights:
+            return "again"
+        mine, theirs = self.lacking(other), other.lacking(self)
+        counts = len(self._places), len(other._places)
+        if (mine, theirs) == counts:
+            ends = (self.heights[0] - other.heights[-1], other.heights[0] - self.heights[-1])
+            return "apart" if max(ends) > _APART * min(self._step, other._step) else "parts"
+        if mine and theirs:
             return "parts"
         return "parts" if min(counts) < _MOST * max(counts) else "again"
 
+    def lacking(self, other: SeriesPart) -> int:
+        """At how many heights it has slices and the other has none."""
+        places, others = self._places, other._places
+        after = np.searchsorted(others, places).clip(0, len(others) - 1)
+        off = np.minimum(np.abs(others[after] - places), np.abs(others[after - 1] - places))
+        return int((off > _SAME_PLACE * min(self._step, other._step)).sum())
+
+    def with_slices(self, others: Sequence[SeriesPart]) -> SeriesPart:
+        """The stack that slices of others make with its own."""
+        stacks = (self, *others)
+        pairs = sorted(pair for s in stacks for pair in zip(s.heights, s.numbers, strict=True))
+        heights, numbers = tuple(zip(*pairs, strict=True)) or ((), ())
+        pictures = tuple(picture for stack in stacks for picture in stack.pictures)
+        return replace(self, heights=heights, numbers=numbers, pictures=pictures)
+
     @cached_property
-    def _numbers(self) -> frozenset[int]:
-        return frozenset(self.numbers)
+    def _places(self) -> NDArray[np.float64]:
+        """Different heights."""
+        heights = np.asarray(self.heights)
+        return heights[np.diff(heights, prepend=-np.inf) > _SAME_MM]
 
     @cached_property
     def _step(self) -> float:
         """Between slices, in mm; without end where there is one slice."""
-        steps = np.diff(self.heights)
+        steps = np.diff(self._places)
         return float(np.median(steps)) if len(steps) else np.inf
+
+    @cached_property
+    def _numbered(self) -> list[tuple[float, int]]:
+        pairs = zip(self.heights, self.numbers, strict=True)
+        return [(height, number) for height, number in pairs if number >= 0]
+
+    @cached_property
+    def _first(self) -> tuple[int, float]:
+        """The lowest number, and the height of its slice."""
+        return min((number, height) for height, number in self._numbered)
 
 
 def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Whether all is equal that both state: tools leave elements empty in some files."""
-    return all(not text or not other[key] or text == other[key] for key, text in one.items())
+    told = ((text, other.get(key)) for key, text in one.items())
+    return all(not text or not stated or text == stated for text, stated in told)
 
 
 def _near(one: float | None, other: float | None) -> bool:
     return one is None or other is None or abs(one - other) <= _JITTER * max(abs(one), abs(other))
 
 
-def _all_near(one: tuple[float, ...], other: tuple[float, ...], most: float) -> bool:
+def _all_near(one: Sequence[float], other: Sequence[float], most: float) -> bool:
     pairs = zip(one, other, strict=False)
     return len(one) == len(other) and all(abs(a - b) <= most for a, b in pairs)
-
-
-def _met(heights: tuple[float, ...], others: tuple[float, ...], step: float) -> int:
-    """How many of the heights are among the others."""
-    places: NDArray[np.float64] = np.asarray(others)
-    after = np.searchsorted(places, heights).clip(0, len(places) - 1)
-    before = (after - 1).clip(0)
-    off = np.minimum(np.abs(places[after] - heights), np.abs(places[before] - heights))
-    return int((off <= _SAME_PLACE * step).sum())

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+
+# It registers Python's own waiting; what is registered later runs earlier.
+import multiprocessing.util
 import signal
+from functools import cache
 
 
 def leave_signals_to_the_main_process(_: int) -> None:
@@ -17,14 +21,18 @@ def leave_signals_to_the_main_process(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-@atexit.register
-def end_loading_processes() -> None:
-    """Ends the loading processes that are left when the main process exits.
+@cache
+def end_loading_processes_at_exit() -> None:
+    """Has the loading processes ended that are left when the main process exits.
 
     After an error its traceback may still hold a loader, which then does not end them. Python
     would ask them to by SIGTERM, which they ignore, and wait for them without end. What they write,
     a cache file, is named when it is whole, so that nothing is lost.
     """
+    atexit.register(_end_loading_processes)
+
+
+def _end_loading_processes() -> None:
     left = [process for process in multiprocessing.active_children() if process.daemon]
     if left:
         # PyTorch would take their end for a fault, and say so.

@@ -7,7 +7,9 @@ to rounding, and far less work than voxel by voxel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import cast
 
 import numpy as np
@@ -22,6 +24,8 @@ from .resampling import Interpolation
 #: Of the matrix between the grids; a volume that is straightened has far larger parts off its
 #: diagonal.
 _STRAIGHT = 1e-6
+#: Values of a tile: 512 KiB for each of its arrays.
+_TILE = 1 << 17
 
 
 class Respaced:
@@ -81,9 +85,25 @@ def along(
     before = np.minimum(np.floor(places), max(last - 1, 0))
     if np.array_equal(places, np.arange(last + 1)):
         return values
-    shape = [1] * values.dim()
-    shape[axis] = len(places)
-    weight = torch.from_numpy((places - before).astype(np.float32)).view(shape)
+    weights = torch.from_numpy((places - before).astype(np.float32))
     nearer = torch.from_numpy(before.astype(np.int64))
     further = (nearer + 1).clamp_(max=last)
-    return torch.lerp(values.index_select(axis, nearer), values.index_select(axis, further), weight)
+    lines = values.reshape(math.prod(values.shape[:axis]), last + 1, -1)
+    result = values.new_empty((len(lines), len(places), lines.shape[2]))
+    for some, at in _tiles(result.shape):
+        near, far = (lines[some].index_select(1, index[at]) for index in (nearer, further))
+        torch.lerp(near, far, weights[at, None], out=result[some, at])
+    return result.view(*values.shape[:axis], len(places), *values.shape[axis + 1 :])
+
+
+def _tiles(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """Lines, and places on them, of which the values stay in cache; together all of (L, M, V)."""
+    lines, places, values = shape
+    if places * values > _TILE:
+        few = max(1, _TILE // values)
+        for line, first in product(range(lines), range(0, places, few)):
+            yield slice(line, line + 1), slice(first, first + few)
+        return
+    several = _TILE // max(1, places * values)
+    for first in range(0, lines, several):
+        yield slice(first, first + several), slice(None)

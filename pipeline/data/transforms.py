@@ -13,23 +13,25 @@ import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.image_reader import ImageReader
 from monai.transforms import (
     Compose,
-    CropForegroundd,
     EnsureChannelFirstd,
     Lambdad,
     LoadImaged,
     Orientationd,
     Resized,
     ResizeWithPadOrCrop,
+    SpatialCrop,
 )
 from torch import Tensor
 
-from ..config import IntensityConfig, PreprocessConfig
+from ..config import PreprocessConfig
 from .formats.rules import Rules
+from .intensity import Scaling, foreground, scaling
 from .masks import MaskReader, on_the_same_grid
 from .reader import VolumeReader
 from .resampling import Interpolation
@@ -39,11 +41,6 @@ from .spacing import Respaced
 PREPROCESSING_VERSION = 3
 
 Chain = Callable[[dict[str, str]], dict[str, MetaTensor]]
-
-
-def foreground(volume: Tensor) -> Tensor:
-    """Mask of the voxels above the volume's mean: body against air, for CT, MR and PET alike."""
-    return volume > volume.mean()
 
 
 def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
@@ -65,21 +62,39 @@ def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
         modes: dict[str, Interpolation] = {"image": "linear", "mask": "nearest"}
         steps.append(Respaced(config.spacing, {key: modes[key] for key in keys}))
     if config.crop == "foreground":
-        steps.append(CropForegroundd(keys, "image", select_fn=foreground, allow_smaller=True))
-    steps.append(Lambdad("image", _intensity(config.intensity)))
-    return cast("Chain", Compose([*steps, *_fit(config, keys)]))
+        steps.append(cropped)
+    return cast("Chain", Compose([*steps, *_scale_and_fit(config, keys)]))
 
 
-def _fit(config: PreprocessConfig, keys: tuple[str, ...]) -> list[Any]:
-    """The steps that bring volumes to their size."""
+def _scale_and_fit(config: PreprocessConfig, keys: tuple[str, ...]) -> list[Any]:
+    """The steps that scale grey values and bring volumes to their size."""
     size = config.size
+
+    def scale(volume: MetaTensor) -> Scaling:
+        return scaling(config.intensity, volume.as_tensor())
+
     if config.fit == "resize":
         # `nearest-exact` takes the voxels that trilinear interpolation is centred on.
-        return [Resized(keys, spatial_size=size, mode=("trilinear", "nearest-exact")[: len(keys)])]
-    steps: list[Any] = [Lambdad("image", lambda volume: pad_or_crop(volume, size))]
+        modes = ("trilinear", "nearest-exact")[: len(keys)]
+        resized = Resized(keys, spatial_size=size, mode=modes)
+        return [Lambdad("image", lambda volume: scale(volume)(volume)), resized]
+    # Scaling keeps the order of values, so the minimum with which is padded stays the minimum.
+    fitted = Lambdad("image", lambda volume: scale(volume)(pad_or_crop(volume, size)))
+    steps: list[Any] = [fitted]
     if "mask" in keys:
         steps.append(Lambdad("mask", ResizeWithPadOrCrop(size, mode="constant", value=0.0)))
     return steps
+
+
+def cropped(volumes: dict[str, MetaTensor]) -> dict[str, MetaTensor]:
+    """Cuts all volumes (1, X, Y, Z) to the box around the image's foreground."""
+    (inside,) = foreground(volumes["image"].as_tensor()).numpy()
+    # Along Z first, where the voxels of a line lie beside each other.
+    plane = inside.any(axis=2)
+    along = (plane.any(axis=1), plane.any(axis=0), inside.any(axis=(0, 1)))
+    places = [np.flatnonzero(axis) for axis in along]
+    crop = SpatialCrop(roi_slices=[slice(int(at[0]), int(at[-1]) + 1) for at in places])
+    return {key: cast("MetaTensor", crop(volume)) for key, volume in volumes.items()}
 
 
 def loader(key: str, reader: ImageReader) -> LoadImaged:
@@ -103,43 +118,6 @@ def pad_or_crop(volume: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Brings (C, X, Y, Z) to `size` about its centre; new voxels take the volume's minimum."""
     fit = ResizeWithPadOrCrop(size, mode="constant", value=float(volume.min()))
     return cast("Tensor", fit(volume))
-
-
-def zscore(volume: Tensor) -> Tensor:
-    """Subtracts the mean of the foreground and divides by its standard deviation."""
-    inside = volume[foreground(volume)]
-    if inside.numel() < 2:
-        inside = volume.flatten()
-    return (volume - inside.mean()) / inside.std().clamp_min(1e-6)
-
-
-def window(volume: Tensor, low: float, high: float) -> Tensor:
-    """Maps grey values low..high to 0..1 and clips what lies outside."""
-    return ((volume - low) / max(high - low, 1e-6)).clamp(0.0, 1.0)
-
-
-def percentiles(volume: Tensor, low: float, high: float) -> Tensor:
-    """Maps the percentiles low..high (0 to 100) of the grey values to 0..1 and clips."""
-    ordered = volume.flatten().sort().values
-    ends = [ordered[round((ordered.numel() - 1) * end / 100.0)].item() for end in (low, high)]
-    return window(volume, *ends)
-
-
-def _intensity(config: IntensityConfig) -> Callable[[Tensor], Tensor]:
-    match config.name:
-        case "zscore":
-            return zscore
-        case "window":
-            low, high = cast("tuple[float, float]", (config.low, config.high))
-            return lambda volume: window(volume, low, high)
-        case "unit":
-            return lambda volume: window(volume, volume.min().item(), volume.max().item())
-        case "percentiles":
-            low = 0.5 if config.low is None else config.low
-            high = 99.5 if config.high is None else config.high
-            return lambda volume: percentiles(volume, low, high)
-        case "none":
-            return lambda volume: volume
 
 
 def preprocessing_key(config: PreprocessConfig, rules: Rules | None = None) -> str:

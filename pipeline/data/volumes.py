@@ -20,7 +20,7 @@ from .augment import single_threaded
 from .cache import CachedVolume, Prepared, VolumeCache, stamp_of
 from .cases import Case
 from .fingerprint import Extent
-from .formats.dicom_series import stacks_in
+from .formats.dicom_series import slices_in
 from .formats.rules import Rules, reading_by
 from .memory import MemoryCache
 from .reader import volume_error_in
@@ -151,9 +151,9 @@ class VolumeStore:
         """Of a DICOM series with a UID, which part of it a case is that was inspected."""
         return self._cache.series_of(case.image)
 
-    def stacks_in(self, case: Case) -> tuple[SeriesPart, ...]:
-        """What `stacks_in` gives for the folder of a DICOM series that was refused."""
-        return stacks_in(case.image, budget=self._rules.budget)
+    def slices_in(self, case: Case) -> tuple[SeriesPart, ...]:
+        """What `slices_in` gives for the folder of a DICOM series that was refused."""
+        return slices_in(case.image, budget=self._rules.budget)
 
     def to_hand_over(self, case: Case, content: str) -> Prepared | None:
         """What a loading process must give to the main one: nothing where both see the disk."""

@@ -43,6 +43,7 @@ def aligned(competitors: Mapping[str, Competitor]) -> tuple[Competitor, ...]:
     reference = competitors[names[0]]
     for name in names[1:]:
         _check_pair(names[0], reference, name, competitors[name])
+    _check_names(competitors)
     return tuple(_in_columns(item, reference.scored.classes) for item in competitors.values())
 
 
@@ -63,9 +64,6 @@ def _check_pair(name: str, first: Competitor, other: str, second: Competitor) ->
         differing = list(_differences(name, known, other, found, place))
         if differing:
             raise _refusal(name, other, what, _listed(differing), _SAME_FOLDS)
-    exchanged = list(_exchanged(name, first.contents, other, second.contents))
-    if exchanged:
-        raise _refusal(name, other, "volumes", _listed(exchanged), _ONE_NAME)
 
 
 def _facts(item: Competitor) -> dict[str, _Facts]:
@@ -85,16 +83,18 @@ def _differences(
             yield f"{case_id} has {facts[place]} in {name} and {found[case_id][place]} in {other}"
 
 
-def _exchanged(
-    name: str, known: Mapping[str, str], other: str, found: Mapping[str, str]
-) -> Iterator[str]:
-    """Volumes that have one name here and another there: numbers move when rows come or go."""
-    names: defaultdict[str, list[str]] = defaultdict(list)
-    for case_id, content in sorted(found.items()):
-        names[content].append(case_id)
-    for case_id, content in sorted(known.items()):
-        if content in names and case_id not in names[content]:
-            yield f"{case_id} in {name} is {names[content][0]} in {other}"
+def _check_names(competitors: Mapping[str, Competitor]) -> None:
+    """A volume has one name in all: numbers of equal file names move when rows come or go."""
+    known: dict[str, tuple[str, set[str]]] = {}
+    for name, item in competitors.items():
+        called: defaultdict[str, set[str]] = defaultdict(set)
+        for case_id, content in item.contents.items():
+            called[content].add(case_id)
+        for content, ids in called.items():
+            first, earlier = known.setdefault(content, (name, ids))
+            if earlier.isdisjoint(ids):
+                told = f"{min(earlier)} in {first} is {min(ids)} in {name}"
+                raise _refusal(first, name, "volumes", told, _ONE_NAME)
 
 
 def _listed(problems: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,21 +16,21 @@ _OWNER = ("PatientID", "StudyInstanceUID")
 _KIND = ("Modality", "SeriesNumber", "TemporalPositionIdentifier", "TemporalPositionIndex")
 _SETTINGS = ("EchoTime", "DiffusionBValue")
 _DIGITS = 16
-_STACKS = 100
 #: Of places and directions; headers have 16 characters.
 _DECIMALS = 6
 
 
-def series_part(slices: Sequence[SliceHeader]) -> SeriesPart | None:
-    """What is kept of a volume's slices; None where their series has no UID.
+def series_part(slices: Sequence[SliceHeader], pictures: Sequence[str] = ()) -> SeriesPart | None:
+    """What is kept of slices beside their voxels; None where their series has no UID.
 
     Args:
         slices: Of one stack.
+        pictures: Hashes of those images that are not of one value, where they were decoded.
     """
     first = slices[0]
     if not first.series:
         return None
-    directions = first.orientation if len(first.orientation) == 6 else ()
+    directions = _rounded(first.orientation if len(first.orientation) == 6 else ())
     places = _places(slices, directions)
     return SeriesPart(
         series=_hash(first.series),
@@ -38,58 +38,47 @@ def series_part(slices: Sequence[SliceHeader]) -> SeriesPart | None:
         kind={keyword: _stated(slices, keyword) for keyword in _KIND},
         settings={keyword: first.settings[keyword] for keyword in _SETTINGS},
         size=(first.columns, first.rows),
-        directions=_rounded(directions),
+        directions=directions,
         spacing=_rounded(first.spacing[::-1]),
-        corner=places[0][1:] if places else (),
-        heights=tuple(height for height, *_ in places),
-        numbers=_numbers(slices),
+        corner=tuple(places[0][0][1:]) if places else (),
+        heights=tuple(place[0] for place, _ in places),
+        numbers=tuple(number for _, number in places),
+        pictures=tuple(pictures),
     )
 
 
-def series_parts(slices: Iterable[SliceHeader]) -> tuple[SeriesPart, ...]:
-    """The stacks among slices that make no volume, of however many series.
+def picture_hash(stored: bytes) -> str:
+    """By which an image of a series is known again.
 
     Args:
-        slices: Of a folder that is refused; some may state no place.
+        stored: Its values as they are stored.
     """
-    stacks: list[tuple[SeriesPart, list[SliceHeader]]] = []
-    for item in slices:
-        single = series_part([item])
-        if single is None:
-            continue
-        for like, members in stacks:
-            one_series = like.series == single.series and like.is_of_one_owner(single)
-            if one_series and like.is_of_one_stack(single):
-                members.append(item)
-                break
-        else:
-            # More are a heap of images, each of which would be held against all.
-            stacks += [(single, [item])] if len(stacks) < _STACKS else []
-    parts = (series_part(members) for _, members in stacks)
-    return tuple(part for part in parts if part is not None)
+    return hashlib.sha256(stored).hexdigest()[:_DIGITS]
 
 
 def _places(
     slices: Sequence[SliceHeader], directions: Sequence[float]
-) -> list[tuple[float, float, float]]:
-    """Height, and place along row and column, of each slice that states where it lies."""
-    stated = [item.position for item in slices if len(item.position) == 3]
+) -> list[tuple[list[float], int]]:
+    """Height, and place along row and column, of each slice that states them, and its number."""
+    stated = [item for item in slices if len(item.position) == 3]
     if not (directions and stated):
         return []
     rows, columns = np.split(np.asarray(directions), 2)
     axes = np.stack([np.cross(rows, columns), rows, columns])
-    places = np.asarray(stated) @ axes.T
-    finite = places[np.isfinite(places).all(axis=1)]
-    return sorted((h, r, c) for h, r, c in (finite.round(_DECIMALS) + 0.0).tolist())
-
-
-def _numbers(slices: Sequence[SliceHeader]) -> tuple[int, ...]:
-    numbers = sorted(item.number for item in slices)
-    return tuple(numbers) if numbers[0] >= 0 else ()
+    with np.errstate(over="ignore", invalid="ignore"):
+        places = np.asarray([item.position for item in stated]) @ axes.T
+    rounded = (places.round(_DECIMALS) + 0.0).tolist()
+    finite = np.isfinite(places).all(axis=1)
+    numbers = (item.number for item in stated)
+    return sorted(
+        (place, number)
+        for place, number, good in zip(rounded, numbers, finite, strict=True)
+        if good
+    )
 
 
 def _rounded(numbers: Sequence[float]) -> tuple[float, ...]:
-    """As they are kept: a number that is none is none of all."""
+    """As they are kept: none, where one is no number."""
     finite = all(map(np.isfinite, numbers))
     return tuple(round(number, _DECIMALS) + 0.0 for number in numbers) if finite else ()
 
@@ -97,7 +86,7 @@ def _rounded(numbers: Sequence[float]) -> tuple[float, ...]:
 def _stated(slices: Sequence[SliceHeader], keyword: str) -> str:
     """The hash of an element that slices share; tools leave some elements empty in some files."""
     told = next((item.scan[keyword] for item in slices if item.scan[keyword]), "")
-    # Short ids could be guessed from hashes of their own; nobody guesses the UID.
+    # A short id is guessed from a hash of its own; from this one only by who knows the UID.
     return told and _hash(f"{slices[0].series} {told}")
 
 

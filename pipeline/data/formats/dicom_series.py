@@ -26,7 +26,7 @@ from .dicom_folder import images_below, regular_files, split_series
 from .dicom_header import Answer, SliceHeader, Stack, listed, millimetres
 from .dicom_numbers import check_whole
 from .dicom_padding import Padding
-from .dicom_parts import series_part, series_parts
+from .dicom_parts import picture_hash, series_part
 from .dicom_process import SeriesProcess
 from .dicom_scan import check_one_scan
 from .dicom_stack import stack_of
@@ -71,12 +71,12 @@ def read_series(path: Path, *, budget: int = 4 << 30, seconds: float | None = No
         if needed > budget:
             reason = f"its headers declare {needed:,} bytes; at most {budget:,} are allowed"
             raise VolumeError(Reason.E_BUDGET, path, reason)
-        voxels, affine, trailing = _voxels(path, stack, process)
+        voxels, affine, trailing, pictures = _voxels(path, stack, process)
     x, y, z = (float(size) for size in _nib.affines.voxel_sizes(affine))
     found = (*trailing, *sparse(voxels), *implausible((x, y, z), voxels.shape))
     findings = (*skipped(answers, folders), *doubtful, *found)
     content = content_sha256(voxels, affine)
-    part = series_part(stack.slices)
+    part = series_part(stack.slices, pictures)
     return Volume(voxels, affine, stack.affine, (x, y, z), content, findings, part)
 
 
@@ -96,11 +96,8 @@ def series_facts(path: Path, *, budget: int = 4 << 30) -> tuple[str, str]:
     return ", ".join(types), ", ".join(["dicom", *sorted({item.syntax for item in slices})])
 
 
-def stacks_in(path: Path, *, budget: int = 4 << 30) -> tuple[SeriesPart, ...]:
-    """The stacks of which a folder holds images whose series is refused.
-
-    None where the headers cannot be read either.
-    """
+def slices_in(path: Path, *, budget: int = 4 << 30) -> tuple[SeriesPart, ...]:
+    """Each image in a folder whose series is refused; nothing where no header can be read."""
     folder, choice = split_series(path)
     try:
         with system_errors(path, path):
@@ -110,7 +107,8 @@ def stacks_in(path: Path, *, budget: int = 4 << 30) -> tuple[SeriesPart, ...]:
     except VolumeError:
         return ()
     named = series if choice is None else _named(series, choice)
-    return series_parts([item for uid in named for item in series[uid]])
+    found = (series_part([item]) for uid in named for item in series[uid])
+    return tuple(part for part in found if part is not None)
 
 
 def series_hash(series: str) -> str:
@@ -174,8 +172,11 @@ def _described(uid: str, slices: Sequence[SliceHeader]) -> str:
 
 def _voxels(
     path: Path, stack: Stack, process: SeriesProcess
-) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[Finding, ...]]:
-    """True values in RAS+ order and their affine; slice by slice, each by its own slope."""
+) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[Finding, ...], list[str]]:
+    """True values in RAS+ order, their affine, and hashes of the images that show something.
+
+    Slice by slice, each by its own slope.
+    """
     orientation = _nib.orientations.io_orientation(stack.affine)
     axes = [int(axis) for axis in orientation[:, 0]]
     shape = [stack.shape[axes.index(axis)] for axis in range(3)]
@@ -184,6 +185,7 @@ def _voxels(
     as_stored = voxels.transpose(axes)[flips]
     seen, padding, problems, trailing = Values(), Padding(), [], 0
     count = stack.shape[0] * stack.shape[1]
+    pictures: list[str] = []
     process.ask_for_pixels([item.file for item in stack.slices], 4 * voxels.size)
     for place, item in enumerate(stack.slices):
         decoded = process.pixels(item.file, count * item.dtype.itemsize)
@@ -200,6 +202,8 @@ def _voxels(
             as_stored[..., place] = true
         seen.see(raw, *item.rescale)
         padding.see(raw, item)
+        if raw.min() < raw.max():
+            pictures.append(picture_hash(decoded.content))
     if problems:
         raise VolumeError(Reason.E_DICOM_SLICE, path, listed(problems))
     seen.check(path, voxels.size)
@@ -207,7 +211,8 @@ def _voxels(
     if trailing:
         found = (Finding("W_TRAILING", f"bytes follow the pixels of {trailing} slices; ignored"),)
     affine = stack.affine @ _nib.orientations.inv_ornt_aff(orientation, stack.shape)
-    return voxels, affine, (*found, *padding.findings(), *seen.findings(voxels.size))
+    found = (*found, *padding.findings(), *seen.findings(voxels.size))
+    return voxels, affine, found, pictures
 
 
 def _place(point: NDArray[np.float64]) -> str:

@@ -28,6 +28,8 @@ _SAME_MM = 1e-3
 #: three axes together.
 _ROUNDED_MM = 0.1
 _AXES = float(np.sqrt(3.0))
+#: No scanner reaches as far.
+_FARTHEST_MM = 1e6
 _LPS = np.array([-1.0, -1.0, 1.0])
 
 Numbers = NDArray[np.float64]
@@ -143,10 +145,11 @@ def _positions(path: Path, slices: Sequence[SliceHeader]) -> Numbers:
     bad = [item.file for item in slices if len(item.position) != 3]
     if not bad:
         positions = np.array([item.position for item in slices])
-        finite = np.isfinite(positions).all(axis=1)
-        bad = [item.file for item, good in zip(slices, finite, strict=True) if not good]
+        sound = (np.abs(positions) <= _FARTHEST_MM).all(axis=1)
+        bad = [item.file for item, good in zip(slices, sound, strict=True) if not good]
     if bad:
-        why = f"no ImagePositionPatient of three numbers in {listed(bad)}"
+        far = f"up to {_FARTHEST_MM:,.0f} mm"
+        why = f"no ImagePositionPatient of three numbers of {far} in {listed(bad)}"
         raise VolumeError(Reason.E_AFFINE, path, why)
     return positions
 
@@ -220,6 +223,10 @@ def _check_even(path: Path, slices: Sequence[SliceHeader], heights: Numbers, axe
     tolerance = axes * _tolerance(usual)
     if np.abs(heights - even).max() <= tolerance:
         return
+    lacking = int(np.maximum(np.rint(steps / usual) - 1, 0).sum())
+    if lacking >= len(slices):
+        why = f"its slices leave gaps in which {lacking:,} more would fit: separate stacks?"
+        raise VolumeError(Reason.E_DICOM_STACKS, path, why)
     missing: list[str] = []
     uneven: list[str] = []
     for (low, high), (first, last) in zip(pairwise(heights), pairwise(slices), strict=True):
@@ -229,9 +236,6 @@ def _check_even(path: Path, slices: Sequence[SliceHeader], heights: Numbers, axe
         if not places and abs(high - low - usual) > tolerance:
             between = f"between {listed([first.file])} and {listed([last.file])}"
             uneven.append(f"{high - low:.4g} mm {between} at {millimetres(low)} mm")
-    if len(missing) >= len(slices):
-        why = f"its slices leave gaps in which {len(missing)} more would fit: separate stacks?"
-        raise VolumeError(Reason.E_DICOM_STACKS, path, why)
     found = f"no slice at {listed(missing)}" if missing else f"distances of {listed(uneven)}"
     if not missing and not uneven:
         found = f"their positions drift by up to {np.abs(heights - even).max():.3g} mm"
