@@ -53,7 +53,7 @@ def average_pool(x: Tensor, window: Triple) -> Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
         pooled: Tensor = _AveragePool.apply(x, window)
         return pooled
-    return _window_sum(x, window) / _counts(x, window)
+    return window_sum(x, window) / window_counts(x, window)
 
 
 class _AveragePool(torch.autograd.Function):
@@ -66,26 +66,22 @@ class _AveragePool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, window: Triple) -> Tensor:
         ctx.window = window  # type: ignore[attr-defined]  # torch's way to keep what is no tensor
-        return _window_sum(x, window) / _counts(x, window)
+        return window_sum(x, window) / window_counts(x, window)
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
         window: Triple = ctx.window  # type: ignore[attr-defined]
         (gradient,) = gradients
-        return spread_average(gradient, window), None
+        return window_sum(gradient / window_counts(gradient, window), window), None
 
 
-def spread_average(gradient: Tensor, window: Triple) -> Tensor:
-    """Give the gradient of what was averaged: the window sum is its own adjoint.
+def window_sum(x: Tensor, window: Triple) -> Tensor:
+    """Sum over a window at stride 1, over the voxels that exist.
 
     Args:
-        gradient: of the averages, ``(B, C, X, Y, Z)``, left unchanged; its layout is kept.
+        x: ``(B, C, X, Y, Z)``, left unchanged; its layout is kept.
         window: odd extents in voxels along X, Y, Z.
     """
-    return _window_sum(gradient / _counts(gradient, window), window)
-
-
-def _window_sum(x: Tensor, window: Triple) -> Tensor:
     # One axis after the other, by sums of shifted copies: faster on a CPU than avg_pool3d, forward
     # and backward, and autocast does not lower its precision, as it would with a convolution or
     # a matrix product.
@@ -100,14 +96,15 @@ def _window_sum(x: Tensor, window: Triple) -> Tensor:
     return x
 
 
-def _counts(x: Tensor, window: Triple) -> Tensor:
+def window_counts(x: Tensor, window: Triple) -> Tensor:
+    """Count the voxels that exist in each window, ``(X, Y, Z)``; ``x`` is as in ``window_sum``."""
     count = torch.ones((), dtype=x.dtype, device=x.device)
     for axis, extent in enumerate(window, start=2):
-        count = count[..., None] * _window_counts(x.shape[axis], extent // 2, x)
+        count = count[..., None] * _counts_along(x.shape[axis], extent // 2, x)
     return count
 
 
-def _window_counts(size: int, reach: int, like: Tensor) -> Tensor:
+def _counts_along(size: int, reach: int, like: Tensor) -> Tensor:
     index = torch.arange(size, device=like.device)
     last = (index + reach).clamp(max=size - 1)
     first = (index - reach).clamp(min=0)

@@ -1,12 +1,19 @@
 """Mean and deviation that a norm takes of tokens, and their part of its backward pass."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 Over: TypeAlias = Literal["sample", "batch", "nothing"]
+
+
+class Line(NamedTuple):
+    """Slope and intercept of each channel, or their gradients, ``(B or 1, C)``."""
+
+    slope: Tensor
+    level: Tensor
 
 
 @dataclass(frozen=True)
@@ -24,10 +31,19 @@ class Moments:
     inverse: Tensor
     over: Over
 
-    def line(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the norm as slope and intercept of each sample and channel, ``(B or 1, C)``."""
+    def line(self, weight: Tensor, bias: Tensor) -> Line:
+        """Give the norm as slope and intercept of each sample and channel."""
         slope = self.inverse * weight
-        return slope, bias - self.mean * slope
+        return Line(slope, bias - self.mean * slope)
+
+    def by_line(self, by_line: Line, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the gradients of mean and inverse, shaped as they are, from those of the line."""
+        by_mean = self.gather(-by_line.level * self.inverse * weight)
+        return by_mean, self.gather((by_line.slope - self.mean * by_line.level) * weight)
+
+    def by_weight(self, by_line: Line) -> Tensor:
+        """Give the gradient of the norm's weight, ``(C)``, from those of the line."""
+        return ((by_line.slope - self.mean * by_line.level) * self.inverse).sum(0)
 
     def gather(self, values: Tensor) -> Tensor:
         """Sum ``(B, C)`` to the shape of the moments."""

@@ -1,10 +1,9 @@
 """The two branches of a block on a CPU: norm, pooling or MLP, scale and sum in few passes.
 
 The layers of ``Block``, one after the other, read, write and keep the whole grid many times. Here a
-grid is read as tokens ``(B, T, C)``, one
-row a voxel, so that the MLP is two plain matrix products, done tile by tile so that its hidden
-values stay in cache; and each branch keeps its input alone and computes the rest again. Equal to
-the layers to rounding.
+grid is read as tokens ``(B, T, C)``, one row a voxel, so that norm and MLP are two plain matrix
+products, done tile by tile so that hidden values stay in cache; and each branch keeps its input
+alone and computes the rest again. Equal to the layers to rounding.
 """
 
 from collections.abc import Iterator
@@ -14,11 +13,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .layers import Triple, average_pool, spread_average
+from .layers import Triple, window_counts, window_sum
 from .moments import Moments
+from .token_entry import Part, entry_of
 
 #: Hidden values of a tile: 2 MiB of float32, about what a core keeps close.
 _TILE = 1 << 19
+#: Values that are pooled at once, 4 MiB of float32; and how many together where there are more.
+_CACHED, _POOLED = 1 << 20, 1 << 18
 
 _aten = torch.ops.aten
 
@@ -69,9 +71,13 @@ class PoolBranch(torch.autograd.Function):
         ctx.save_for_backward(x, keep, weight, scale)
         ctx.pooling = pooling  # type: ignore[attr-defined]  # torch's way to keep what is no tensor
         factor = pooling.moments.inverse * weight * scale * keep
-        grid = grid_of(x, pooling.grid)
-        average = average_pool(grid, pooling.window)
-        return torch.lerp(x, tokens_of(average), factor[:, None])
+        factor = factor.expand(x.shape[0], -1)[:, None]
+        out = torch.empty_like(x)
+        counts = window_counts(grid_of(x, pooling.grid), pooling.window)
+        for some in _samples(x):
+            average = window_sum(grid_of(x[some], pooling.grid), pooling.window).div_(counts)
+            torch.lerp(x[some], tokens_of(average), factor[some], out=out[some])
+        return out
 
     @staticmethod
     @once_differentiable
@@ -81,11 +87,16 @@ class PoolBranch(torch.autograd.Function):
         pooling: Pooling = ctx.pooling  # type: ignore[attr-defined]
         moments = pooling.moments
         gradient = gradient.contiguous()
-        # The factor, one number a channel, may come after what spreads along the grid.
-        spread = spread_average(grid_of(gradient, pooling.grid), pooling.window)
-        change = tokens_of(spread).sub_(gradient)
-        by_factor = (change * x).sum(1)
-        whole = torch.addcmul(gradient, change, (moments.inverse * weight * scale * keep)[:, None])
+        factor = (moments.inverse * weight * scale * keep).expand(x.shape[0], -1)[:, None]
+        whole, by_factor = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
+        counts = window_counts(grid_of(x, pooling.grid), pooling.window)
+        for some in _samples(x):
+            arriving = gradient[some]
+            # The factor, one number a channel, may come after what spreads along the grid.
+            shares = grid_of(arriving, pooling.grid) / counts
+            change = tokens_of(window_sum(shares, pooling.window)).sub_(arriving)
+            torch.sum(change * x[some], 1, out=by_factor[some])
+            torch.addcmul(arriving, change, factor[some], out=whole[some])
         by_inverse = moments.gather(by_factor * weight * scale * keep)
         moments.add_gradient_(whole, x, torch.zeros_like(by_inverse), by_inverse)
         by_product = by_factor * moments.inverse * keep
@@ -128,15 +139,13 @@ class MlpBranch(torch.autograd.Function):
         ctx.save_for_backward(
             x, keep, weight, bias, in_weight, in_bias, out_weight, out_bias, scale
         )
-        ctx.moments = moments  # type: ignore[attr-defined]
-        slope, level = _lines(x, *moments.line(weight, bias))
+        ctx.moments = moments  # type: ignore[attr-defined]  # torch's way to keep what is no tensor
+        entry = entry_of(x, moments, weight, bias, in_weight, in_bias)
         factor = scale * keep
         shift = factor * out_bias
-        entry = _with_bias(in_weight, in_bias)
         out = torch.empty_like(x)
         for part in _tiles(x, in_weight.shape[0]):
-            rows = _normed(x, part, slope, level)
-            hidden = _aten.gelu_(rows @ entry)
+            hidden = _aten.gelu_(entry.hidden(part))
             mapped = (hidden @ out_weight.T).view_as(x[part])
             torch.addcmul(x[part], mapped, factor[part[0], None], out=out[part])
             out[part].add_(shift[part[0], None])
@@ -150,35 +159,29 @@ class MlpBranch(torch.autograd.Function):
         x, keep, weight, bias, in_weight, in_bias, out_weight, out_bias, scale = saved
         moments: Moments = ctx.moments  # type: ignore[attr-defined]
         gradient = gradient.contiguous()
-        slope, level = _lines(x, *moments.line(weight, bias))
+        entry = entry_of(x, moments, weight, bias, in_weight, in_bias)
+        all_kept = bool((keep == 1).all())
         back = out_weight * scale[:, None]
-        by_normed = torch.empty_like(x)
-        entry = _with_bias(in_weight, in_bias)
-        entry_gradient = torch.zeros_like(entry)
+        whole = torch.empty_like(x)
         outer, outer_bias = torch.zeros_like(out_weight), torch.zeros_like(out_bias)
         for part in _tiles(x, in_weight.shape[0]):
-            rows = _normed(x, part, slope, level)
-            kept = (gradient[part] * keep[part[0], None]).flatten(0, 1)
-            before = rows @ entry
-            by_hidden = kept @ back
-            by_before = _aten.gelu_backward(by_hidden, before)
-            outer.addmm_(kept.T, _aten.gelu_(before))
-            outer_bias.add_(kept.sum(0))
-            entry_gradient.addmm_(rows.T, by_before)
-            torch.mm(by_before, in_weight, out=by_normed[part].flatten(0, 1))
-        total = by_normed.sum(1)
-        product = (by_normed * x).sum(1)
-        whole = torch.addcmul(gradient, by_normed, slope[:, None])
-        by_mean = moments.gather(-total * slope)
-        by_inverse = moments.gather((product - moments.mean * total) * weight)
+            arriving = gradient[part] if all_kept else gradient[part] * keep[part[0], None]
+            rows = arriving.flatten(0, 1)
+            before = entry.hidden(part)
+            by_before = _aten.gelu_backward(rows @ back, before)
+            outer.addmm_(rows.T, _aten.gelu_(before))
+            outer_bias.add_(rows.sum(0))
+            entry.back(gradient, by_before, part, whole)
+        by_line, by_weight, by_bias = entry.gradients()
+        by_mean, by_inverse = moments.by_line(by_line, weight)
         moments.add_gradient_(whole, x, by_mean, by_inverse)
         return (
             whole,
             None,
-            ((product - moments.mean * total) * moments.inverse).sum(0),
-            total.sum(0),
-            entry_gradient[:-1].T,
-            entry_gradient[-1],
+            moments.by_weight(by_line),
+            by_line.level.sum(0),
+            by_weight,
+            by_bias,
             outer * scale[:, None],
             outer_bias * scale,
             (outer * out_weight).sum(1) + outer_bias * out_bias,
@@ -186,25 +189,14 @@ class MlpBranch(torch.autograd.Function):
         )
 
 
-def _with_bias(weight: Tensor, bias: Tensor) -> Tensor:
-    """``(C + 1, H)``: a bias as weight of a further channel spares the product a pass."""
-    return torch.cat((weight.T, bias[None]))
+def _samples(x: Tensor) -> Iterator[slice]:
+    """Samples of ``(B, T, C)`` that are pooled together: few, where all do not stay in cache."""
+    several = len(x) if x.numel() <= _CACHED else max(1, _POOLED // x[0].numel())
+    for first in range(0, x.shape[0], several):
+        yield slice(first, first + several)
 
 
-def _normed(x: Tensor, part: tuple[slice, slice], slope: Tensor, level: Tensor) -> Tensor:
-    """The rows of a tile, normed, with a further channel of ones: ``(rows, C + 1)``."""
-    tile = x[part]
-    normed = x.new_empty((*tile.shape[:2], tile.shape[2] + 1))
-    normed[..., -1] = 1.0
-    torch.addcmul(level[part[0], None], tile, slope[part[0], None], out=normed[..., :-1])
-    return normed.flatten(0, 1)
-
-
-def _lines(x: Tensor, slope: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    return slope.expand(x.shape[0], -1), level.expand(x.shape[0], -1)
-
-
-def _tiles(x: Tensor, hidden: int) -> Iterator[tuple[slice, slice]]:
+def _tiles(x: Tensor, hidden: int) -> Iterator[Part]:
     """Samples and tokens of tiles of ``(B, T, C)``, each of them one piece of memory."""
     batch, tokens = x.shape[:2]
     rows = max(1, _TILE // hidden)

@@ -1,0 +1,107 @@
+"""Norm and first layer of an MLP on tokens, tile by tile, forward and backward.
+
+Source of the gradients: Ioffe & Szegedy 2015, "Batch Normalization", arXiv 1502.03167, section 3;
+Wu & He 2018, "Group Normalization", arXiv 1803.08494.
+"""
+
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from .moments import Line, Moments
+
+#: Samples and tokens of a tile.
+Part: TypeAlias = tuple[slice, slice]
+
+
+class Entry(Protocol):
+    """A norm, which is a line for each channel, and the layer ``(H, C)`` behind it."""
+
+    def hidden(self, part: Part) -> Tensor:
+        """Give what the layer makes of a tile of the tokens, ``(rows, H)``."""
+
+    def back(self, gradient: Tensor, by_hidden: Tensor, part: Part, out: Tensor) -> None:
+        """Take the gradient of a tile, ``(rows, H)``, after ``hidden`` of the same tile.
+
+        Args:
+            gradient: what goes past the branch, ``(B, T, C)``.
+            by_hidden: the gradient of what ``hidden`` gave.
+            part: the tile.
+            out: ``(B, T, C)``; of the tile the sum of both is written.
+        """
+
+    def gradients(self) -> tuple[Line, Tensor, Tensor]:
+        """Give the gradients of the norm's line, and of the layer's weight and bias."""
+
+
+def entry_of(
+    x: Tensor, moments: Moments, weight: Tensor, bias: Tensor, layer: Tensor, layer_bias: Tensor
+) -> Entry:
+    """Choose the way with the least work.
+
+    Args:
+        x: tokens ``(B, T, C)``.
+        moments: of ``x``.
+        weight: ``(C)``, of the norm.
+        bias: ``(C)``, of the norm.
+        layer: ``(H, C)``.
+        layer_bias: ``(H)``.
+    """
+    line = moments.line(weight, bias)
+    if len(line.slope) == 1:
+        return _OneLine(x, line, layer, layer_bias)
+    return _LineOfEach(x, line, layer, layer_bias)
+
+
+class _OneLine:
+    """All samples have one line, which goes into weight and bias: no normed grid is written."""
+
+    def __init__(self, x: Tensor, line: Line, layer: Tensor, layer_bias: Tensor) -> None:
+        self.x, self.line, self.layer = x, line, layer
+        self.weight = line.slope[0, :, None] * layer.T
+        self.bias = line.level[0] @ layer.T + layer_bias
+        self.by_weight, self.by_bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+
+    def hidden(self, part: Part) -> Tensor:
+        return torch.addmm(self.bias, self.x[part].flatten(0, 1), self.weight)
+
+    def back(self, gradient: Tensor, by_hidden: Tensor, part: Part, out: Tensor) -> None:
+        self.by_weight.addmm_(self.x[part].flatten(0, 1).T, by_hidden)
+        self.by_bias.add_(by_hidden.sum(0))
+        rows = gradient[part].flatten(0, 1)
+        torch.addmm(rows, by_hidden, self.weight.T, out=out[part].flatten(0, 1))
+
+    def gradients(self) -> tuple[Line, Tensor, Tensor]:
+        # What sums over all voxels would give is in the gradients of weight and bias.
+        by_slope = (self.by_weight * self.layer.T).sum(1)
+        by_layer = torch.outer(self.line.level[0], self.by_bias)
+        by_layer.addcmul_(self.by_weight, self.line.slope[0, :, None])
+        return Line(by_slope[None], (self.by_bias @ self.layer)[None]), by_layer.T, self.by_bias
+
+
+class _LineOfEach:
+    """Each sample has a line of its own, and a weight of each would be more than its tokens."""
+
+    def __init__(self, x: Tensor, line: Line, layer: Tensor, layer_bias: Tensor) -> None:
+        self.x, self.line, self.layer, self.bias = x, line, layer, layer_bias
+        self.by_layer, self.by_bias = torch.zeros_like(layer.T), torch.zeros_like(layer_bias)
+        self.by_line = Line(torch.zeros_like(line.slope), torch.zeros_like(line.level))
+        self.normed = x.new_empty(0)
+
+    def hidden(self, part: Part) -> Tensor:
+        slope, level = (each[part[0], None] for each in self.line)
+        self.normed = torch.addcmul(level, self.x[part], slope).flatten(0, 1)
+        return torch.addmm(self.bias, self.normed, self.layer.T)
+
+    def back(self, gradient: Tensor, by_hidden: Tensor, part: Part, out: Tensor) -> None:
+        self.by_layer.addmm_(self.normed.T, by_hidden)
+        self.by_bias.add_(by_hidden.sum(0))
+        tile = self.x[part]
+        by_normed = (by_hidden @ self.layer).view_as(tile)
+        self.by_line.level[part[0]].add_(by_normed.sum(1))
+        torch.addcmul(gradient[part], by_normed, self.line.slope[part[0], None], out=out[part])
+        self.by_line.slope[part[0]].add_(by_normed.mul_(tile).sum(1))
+
+    def gradients(self) -> tuple[Line, Tensor, Tensor]:
+        return self.by_line, self.by_layer.T, self.by_bias
