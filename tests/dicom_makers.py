@@ -192,6 +192,8 @@ class InThisProcess:
                 content, extra = pixels_of(self.folder / name)
             except ValueError as error:
                 return Decoded(problem=str(error))
+            except Exception as error:  # as the process itself does
+                return Decoded(problem=f"it cannot be read ({type(error).__name__})")
         assert len(content) == size
         return Decoded(size, extra, content=content)
 

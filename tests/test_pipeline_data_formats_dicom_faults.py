@@ -139,6 +139,12 @@ FAULTS: list[tuple[str, str, Spoil, str]] = [
     ("56 short", "E_DICOM_SLICE", short, r"IM\d+ at \(-10, -20, 17\) mm: it holds 100 bytes.*216"),
     ("56 long", "E_DICOM_SLICE", long, "holds 432 bytes"),
     ("56 no pixels", "E_DICOM_SLICE", lambda made: made[4].__delitem__("PixelData"), "by half: IM"),
+    (
+        "56 no representation",
+        "E_DICOM_SLICE",
+        lambda made: without("PixelRepresentation")(made[4:5]),
+        r"IM\d+ at \(-10, -20, 17\) mm: its header states no PixelRepresentation",
+    ),
     ("56 syntax", "E_DICOM_SLICE", in_video, r'MPEG2.*pip install "volclass\[dicom\]".*dcm2niix'),
     ("56 enhanced", "E_DICOM_FRAMES", everywhere(NumberOfFrames=4), "holds 4 frames"),
     ("one slice", "E_NDIM", lambda made: made.__delitem__(slice(1, None)), "one slice"),

@@ -52,6 +52,8 @@ _TEXTS = (
     *("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesDescription"),
     *("Modality", "ImageType", "RescaleType", "Units", "ContrastBolusAgent", "ConvolutionKernel"),
 )
+#: Without which pixels have no meaning.
+_PIXELS = ("BitsAllocated", "PixelRepresentation", "Rows", "Columns")
 _INTS = ("SeriesNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex")
 _SETTINGS = ("EchoTime", "DiffusionBValue", "RepetitionTime", "InversionTime", "FlipAngle", "KVP")
 
@@ -217,6 +219,9 @@ def pixels_of(path: Path) -> tuple[bytes, int]:
     dataset = pydicom.dcmread(path, force=True)
     if "PixelData" not in dataset:
         raise ValueError("its pixel data are missing or cut off")
+    lacking = [keyword for keyword in _PIXELS if dataset.get(keyword) in (None, "")]
+    if lacking:
+        raise ValueError(f"its header states no {' and no '.join(lacking)}")
     syntax = _syntax(dataset)
     bits, signed = int(dataset.BitsAllocated), int(dataset.PixelRepresentation)
     shape = (int(dataset.Rows), int(dataset.Columns))
