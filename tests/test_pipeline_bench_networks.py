@@ -11,6 +11,7 @@ from pipeline.bench.limits import operations
 from pipeline.bench.memory import step_memory
 from pipeline.bench.networks import SETTINGS, Setting, network_of, network_speeds
 from pipeline.bench.networks_table import networks_lines
+from pipeline.bench.operators import top_operators
 from pipeline.bench.plain import PlainBlock, plain_of
 
 SMALL = {"stem_stride": 2, "strides": (1, 1, 1)}
@@ -57,6 +58,18 @@ def test_memory_is_what_a_step_holds_at_once() -> None:
     small, large = (step_memory(Keeping(copies), images) for copies in (4, 8))
     # Two grids a copy are kept: the sigmoid's own, and the product's input.
     assert large - small == pytest.approx(4 * images.nbytes, rel=0.3)
+
+
+def test_operators_are_those_of_the_pass_and_the_slowest_come_first() -> None:
+    network = nn.Sequential(nn.Conv3d(1, 8, 3), nn.GELU(), nn.Conv3d(8, 8, 3))
+    found = top_operators(network, torch.randn(1, 1, 16, 16, 16))
+    shares = [item.share for item in found]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) <= 1.0 + 1e-9
+    assert {item.name: item.calls for item in found}["aten::conv3d"] == 2
+    lines = networks_lines([], found, "a network")
+    assert f"| {found[0].name} | {found[0].share:.0%} | {found[0].calls:.0f} |" in lines
+    assert any("a forward pass of a network, goes" in line for line in lines)
 
 
 def test_a_small_measurement_fills_its_tables() -> None:

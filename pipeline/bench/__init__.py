@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,8 +16,9 @@ from ..markdown import put_part
 from ..progress import Display
 from .epochs import frozen_epochs
 from .extraction import CASES, NETWORKS, SIDE, extraction, write_volumes
-from .networks import SETTINGS, network_speeds
+from .networks import SETTINGS, network_of, network_speeds
 from .networks_table import networks_lines
+from .operators import top_operators
 from .preparing import FILES, preparing_costs
 from .ratio import ROUNDS, Ratio
 from .reading import PAIRS, reading_costs
@@ -35,7 +36,7 @@ def bench(out: Path, display: Display) -> list[Ratio]:
         StorageError: The page cannot be written.
     """
     bar = display.bar("measuring", (len(NETWORKS) + 3) * ROUNDS + len(SETTINGS) + len(FILES))
-    put_part(out, "Networks", networks_lines(network_speeds(SETTINGS, bar.advance)))
+    put_part(out, "Networks", _networks(bar.advance))
     with tempfile.TemporaryDirectory() as name:
         reading = reading_costs(Path(name), bar.advance)
     put_part(out, "Reading", _reading_lines(reading))
@@ -50,6 +51,13 @@ def bench(out: Path, display: Display) -> list[Ratio]:
         extracted = [extraction(network, images, folder, bar.advance) for network in NETWORKS]
     put_part(out, "Speed", _lines(extracted, frozen))
     return [*extracted, frozen, *steps, *(plain for plain, _ in reading)]
+
+
+def _networks(advance: Callable[[], None]) -> list[str]:
+    found = network_speeds(SETTINGS, advance)
+    setting = next(item for item in SETTINGS if item.peers)
+    images = torch.randn(setting.batch, 1, *setting.size)
+    return networks_lines(found, top_operators(network_of(setting), images), setting.name)
 
 
 def _lines(extracted: Sequence[Ratio], frozen: Ratio) -> list[str]:

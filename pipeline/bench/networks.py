@@ -93,7 +93,7 @@ class Found:
 def network_speeds(
     settings: Sequence[Setting], advance: Callable[[], None], rounds: int = ROUNDS
 ) -> list[Found]:
-    """Measures every setting, network by network in turns.
+    """Measures every setting, each network and ours in turns.
 
     Args:
         settings: What is measured.
@@ -141,12 +141,17 @@ def _turns(
     fastest = float("inf")
     for network in (ours, *others.values()):
         work(network, images)
-    for _ in range(rounds):
+    for number in range(rounds):
         limits.measure()
-        own = min(seconds_of(partial(work, ours, images)) for _ in range(2))
-        fastest = min(fastest, own)
         for name, network in others.items():
-            found[name].append(seconds_of(partial(work, network, images)) / own)
+            pair = [ours, network]
+            # In turns first and second, for the machine may grow slower or faster meanwhile.
+            seconds = {
+                place: seconds_of(partial(work, pair[place], images))
+                for place in ((0, 1), (1, 0))[number % 2]
+            }
+            fastest = min(fastest, seconds[0])
+            found[name].append(seconds[1] / seconds[0])
     return tuple(ratio(name, values) for name, values in found.items()), fastest
 
 

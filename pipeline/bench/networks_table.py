@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .networks import Found
+from .operators import Operator
 from .ratio import ROUNDS, Ratio
 
 
-def networks_lines(found: Sequence[Found]) -> list[str]:
+def networks_lines(
+    found: Sequence[Found], operators: Sequence[Operator] = (), about: str = ""
+) -> list[str]:
     """The part of the page, as Markdown.
 
     Args:
         found: A row each, and a table more for those with peers.
+        operators: Those that take most of a forward pass.
+        about: Which pass that is.
     """
     return [
         "Written by `make bench`. The plain network has the same weights in torch's own layers:",
@@ -29,6 +34,19 @@ def networks_lines(found: Sequence[Found]) -> list[str]:
         "|---|---|---|---|---|",
         *(_row(item) for item in found),
         *(line for item in found if item.setting.peers for line in _peers(item)),
+        *(_operators(operators, about) if operators else ()),
+    ]
+
+
+def _operators(operators: Sequence[Operator], about: str) -> list[str]:
+    return [
+        "",
+        f"Where the time of a forward pass of {about}, goes, by torch's operators, without those",
+        "that they call:",
+        "",
+        "| operator | part of the time | calls |",
+        "|---|---|---|",
+        *(f"| {item.name} | {item.share:.0%} | {item.calls:.0f} |" for item in operators),
     ]
 
 
