@@ -73,7 +73,8 @@ def test_a_network_by_tokens_is_the_network_of_layers(
 
 @pytest.fixture(params=[1 << 19, 24], ids=["one tile", "many tiles"])
 def tiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_functions, "_TILE", request.param)
+    for name in ("_TILE", "_CACHED", "_POOLED"):
+        monkeypatch.setattr(token_functions, name, request.param)
 
 
 def numbers(*size: int) -> Tensor:

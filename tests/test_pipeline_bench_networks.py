@@ -66,7 +66,7 @@ def test_operators_are_those_of_the_pass_and_the_slowest_come_first() -> None:
     shares = [item.share for item in found]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 1.0 + 1e-9
-    assert {item.name: item.calls for item in found}["aten::conv3d"] == 2
+    assert any("conv" in item.name and item.calls == 2 for item in found)
     lines = networks_lines([], found, "a network")
     assert f"| {found[0].name} | {found[0].share:.0%} | {found[0].calls:.0f} |" in lines
     assert any("a forward pass of a network, goes" in line for line in lines)

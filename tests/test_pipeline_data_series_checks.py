@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
@@ -106,10 +107,10 @@ def one_within_the_other() -> Two:
     return made, made[3:9]
 
 
-def renamed(made: Two) -> Two:
+def renamed(made: Two, patient: str = "other") -> Two:
     """The second of both given another patient, the first left as it is."""
     one, other = made[0], copy.deepcopy(made[1])
-    everywhere(PatientID="other")(other)
+    everywhere(PatientID=patient)(other)
     return one, other
 
 
@@ -137,6 +138,7 @@ FOUND: dict[str, tuple[Made, str]] = {
     "in turns": (in_turns, "parts"),
     "overlapping": (overlapping, "parts"),
     "one within the other": (one_within_the_other, "parts"),
+    "eleven of twelve": (lambda: (lambda made: (made, made[:11]))(slices(12)), "parts"),
     "another run": (another_run, "parts"),
     "numbered in one": (lambda: halves(everywhere(SeriesNumber=3)), "parts"),
     "named in one": (lambda: halves(everywhere(PatientID="", StudyInstanceUID="")), "parts"),
@@ -171,6 +173,16 @@ def a_time_of_which_an_end_is_lost() -> Two:
     return one, other[:-1]
 
 
+def an_empty_image_alike() -> Two:
+    """Air in a frame of padding may be the same in scans of two patients."""
+    made = second(PatientID="other")
+    for items in made:
+        frame = np.zeros((12, 9), dtype="<i2")
+        frame[0] = -1000
+        items[0].PixelData = frame.tobytes()
+    return made
+
+
 def of_two_patients(start: float) -> Two:
     """Scans of two patients to which a tool gave one series UID, in places of their own."""
     one, other = second(PatientID="other")
@@ -201,6 +213,7 @@ def test_stacks_of_a_series_are_whole_but_of_one_patient(name: str, tmp_path: Pa
 
 APART: dict[str, Made] = {
     "patients": lambda: second(PatientID="other"),
+    "patients, an empty image alike": an_empty_image_alike,
     "patients, beside each other": lambda: of_two_patients(23.0),
     "patients, in turns": lambda: of_two_patients(6.5),
     "studies": lambda: of_two_studies(*second()),
@@ -240,6 +253,10 @@ def test_what_is_left_of_a_series_without_the_refused_part_is_not_whole(tmp_path
     save(tmp_path / "data" / "d", twice[:6])
     save(tmp_path / "data" / "d_bad", [*twice[6:], *copy.deepcopy(twice[6:])])
     save(tmp_path / "data" / "d_bad_other", renamed((twice[:6], [twice[7], *twice[9:]]))[1])
+    for stranger in save(
+        tmp_path / "stray", renamed((twice, _with_series(slices(1), twice)), "third")[1]
+    ).iterdir():
+        shutil.copy(stranger, tmp_path / "data" / "d_bad_other" / "IM9999")
     assert how(tmp_path / "data") == ["d d_bad parts", "d d_bad_other renamed"]
     for name in ("d", "d_bad", "d_bad_other"):
         shutil.rmtree(tmp_path / "data" / name)

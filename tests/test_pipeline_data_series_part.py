@@ -26,6 +26,7 @@ def part(heights: list[float], first: int = 1) -> SeriesPart:
         corner=(-10.0, -20.0),
         heights=tuple(heights),
         numbers=tuple(range(first, first + len(heights))),
+        pictures=(),
     )
 
 
@@ -112,6 +113,7 @@ def test_stacks_that_differ_are_no_parts_of_each_other(name: str, value: object)
         ("settings", {"EchoTime": 2.3001}),
         ("directions", (0.999, 0.004, 0.0, 0.0, 1.0, 0.0)),
         ("corner", (-10.2, -20.1)),
+        ("corner", (-10.52, -20.0)),  # leaning by less than 0.1 degrees
     ],
 )
 def test_what_is_not_stated_or_rounded_tells_nothing_apart(name: str, value: object) -> None:
@@ -136,6 +138,9 @@ def test_numbers_go_on_where_they_rise_or_fall_with_the_heights() -> None:
     assert not one.goes_on_in(part(even(8, start=24.0), first=3))
     assert not one.goes_on_in(part(even(8, start=1.5), first=201))
     assert not one.goes_on_in(replace(one, numbers=(-1,) * 8))
+    assert not replace(one, numbers=(1,) * 8).goes_on_in(replace(one, numbers=(1,) * 8))
+    nearly = replace(one, heights=tuple(height + 2e-4 for height in one.heights))
+    assert one.goes_on_in(nearly)
     some = replace(part(even(8, start=24.0)), numbers=(9, -1, 11, 12, -1, 14, 15, 16))
     assert one.goes_on_in(some)
 

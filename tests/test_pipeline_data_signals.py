@@ -12,7 +12,7 @@ import pytest
 SCRIPT = """
 import os, sys
 from pipeline.data.signals import end_loading_processes_at_exit, leave_signals_to_the_main_process
-end_loading_processes_at_exit()  # before what it must come before is imported
+end_loading_processes_at_exit()  # before torch is imported, as the command does
 from torch.utils.data import DataLoader
 
 class Numbers:

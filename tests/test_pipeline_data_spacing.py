@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import Spacing
 from scipy.spatial.transform import Rotation
 
+from pipeline.data import spacing
 from pipeline.data.resampling import Interpolation
 from pipeline.data.spacing import Respaced, along
 
@@ -50,6 +51,16 @@ def test_it_is_the_spacing_of_monai(
     assert found.meta["content"] == "kept"
     assert not found.pending_operations
     assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("tile", [1, 20, 150, 1000])
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_tiles_give_the_same_bits(tile: int, axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.randn(2, 5, 6, 7)
+    places = np.linspace(-0.5, values.shape[axis], 11)
+    whole = along(values, axis, places, "linear")
+    monkeypatch.setattr(spacing, "_TILE", tile)
+    assert torch.equal(along(values, axis, places, "linear"), whole)
 
 
 @pytest.mark.parametrize(("old", "new"), [(3.0, 1.0), (1.0, 3.1), (1.0, 1.0), (2.0, 1.3)])

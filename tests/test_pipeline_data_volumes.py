@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -195,6 +196,43 @@ def test_grey_values_are_scaled_as_named() -> None:
     ranked = percentiles(ordered, 1.0, 99.0)(ordered)
     assert float(ranked.flatten()[10]) == pytest.approx(0.0, abs=1e-3)
     assert float(ranked.flatten()[989]) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["zscore", "window", "unit", "percentiles", "none"])
+def test_padding_is_the_least_value_after_scaling(
+    name: Literal["zscore", "window", "unit", "percentiles", "none"], store: Store, tmp_path: Path
+) -> None:
+    low, high = (-0.5, 0.5) if name == "window" else (None, None)
+    scaled = IntensityConfig(name=name, low=low, high=high)
+    keep = KEEP.model_copy(update={"intensity": scaled})
+    case = write(tmp_path / "noise.nii", noise())
+    whole = fetch(store(keep), case).image
+    padded = fetch(store(keep.model_copy(update={"size": (10, 12, 9)})), case).image
+    assert torch.equal(padded[:, 1:9, 2:10, :8], whole)
+    assert float(padded[0, 0, 0, 0]) == float(whole.min()) == float(padded.min())
+    part = fetch(store(keep.model_copy(update={"size": (4, 6, 8)})), case).image
+    assert torch.equal(part, whole[:, 2:6, 1:7])
+
+
+NEARLY_ONE_VALUE = np.full((32, 32, 32), 1000, dtype=np.int16)
+NEARLY_ONE_VALUE[4, 5, 6] = 999
+HUGE = np.linspace(1e35, 3e38, 4096, dtype=np.float32).reshape(16, 16, 16)
+
+
+@pytest.mark.parametrize("voxels", [NEARLY_ONE_VALUE, HUGE], ids=["nearly one value", "huge"])
+@pytest.mark.parametrize("name", ["zscore", "unit"])
+def test_where_the_mean_is_beyond_all_voxels_nothing_is_cut_and_all_is_finite(
+    voxels: NDArray[np.float32],
+    name: Literal["zscore", "unit"],
+    store: Store,
+    tmp_path: Path,
+) -> None:
+    config = PreprocessConfig(
+        spacing=None, size=voxels.shape, crop="foreground", intensity=IntensityConfig(name=name)
+    )
+    image = fetch(store(config), write(tmp_path / "odd.nii", voxels)).image
+    assert image.isfinite().all()
+    assert float(image.min()) < float(image.max())
 
 
 @given(

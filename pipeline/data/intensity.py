@@ -51,6 +51,10 @@ def zscore(volume: Tensor) -> Scaling:
     if inside.numel() < 2:
         inside = volume.flatten()
     mean, deviation = inside.mean(), inside.std().clamp_min(1e-6)
+    if not torch.isfinite(mean + deviation):
+        # Values near the end of single precision have sums beyond it.
+        mean, deviation = inside.double().mean(), inside.double().std()
+        return lambda part: ((part.double() - mean) / deviation).to(part.dtype)
     return lambda part: (part - mean) / deviation
 
 

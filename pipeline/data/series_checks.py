@@ -109,12 +109,12 @@ def _sharing(
     """
     if not one.is_of_one_owner(other):
         # Tools give all scans one UID, but they give none the images of another.
-        cut = one.goes_on_in(other) and one.lies(other) == "parts"
+        cut = one.is_of_one_stack(other) and one.goes_on_in(other) and one.lies(other) == "parts"
         return "renamed" if cut or (same_pictures and not same_voxels) else None
     lie = one.lies(other)
-    if lie == "parts":
-        return "parts"
-    return "copies" if lie == "again" and same_voxels else "stacks"
+    if lie == "again" and same_pictures:
+        return "copies" if same_voxels else "parts"
+    return "parts" if lie == "parts" else "stacks"
 
 
 def _with_refused(
@@ -127,28 +127,42 @@ def _with_refused(
     for case in read:
         of_series[parts[case.case_id].series].append(case)
     for case in refused if read else ():
-        slices: defaultdict[str, list[SeriesPart]] = defaultdict(list)
-        for item in store.slices_in(case):
-            slices[item.series].append(item)
-        near = ((other, items) for series, items in slices.items() for other in of_series[series])
-        for other, items in near:
-            how = _left_of(parts[other.case_id], items)
+        stacks = _stacks_of(store.slices_in(case))
+        near = ((other, found) for name, found in stacks.items() for other in of_series[name])
+        for other, found in near:
+            how = _left_of(parts[other.case_id], found)
             # Of a folder with several series, one may be read and another be refused.
             if how and _folder(other) != _folder(case):
                 yield SharedSeries(other, case, how)
                 break
 
 
-def _left_of(read: SeriesPart, slices: Sequence[SeriesPart]) -> Sharing | None:
-    """Whether slices that were refused belong to a stack that was read, and it lacks them."""
-    alike = [item for item in slices if item.heights and read.is_of_one_stack(item)]
-    for is_own in (True, False):
-        found = [item for item in alike if read.is_of_one_owner(item) == is_own]
-        stack = found[0].with_slices(found[1:]) if found else None
-        if stack is not None and stack.lacking(read):
-            how = _sharing(read, stack)
-            if how in ("parts", "renamed"):
-                return how
+def _stacks_of(slices: Sequence[SeriesPart]) -> dict[str, list[SeriesPart]]:
+    """By series, what is surely of one stack together, so that each slice is not compared alone."""
+    alike: defaultdict[tuple[object, ...], list[SeriesPart]] = defaultdict(list)
+    for item in slices:
+        told = (*item.owner.values(), *item.kind.values(), *item.settings.values())
+        corner = tuple(round(place, 1) for place in item.corner)
+        key = (item.series, told, item.size, item.directions, item.spacing, corner)
+        alike[key].append(item)
+    stacks: defaultdict[str, list[SeriesPart]] = defaultdict(list)
+    for first, *others in alike.values():
+        if first.heights:
+            stacks[first.series].append(first.with_slices(others))
+    return stacks
+
+
+def _left_of(read: SeriesPart, stacks: Sequence[SeriesPart]) -> Sharing | None:
+    """Whether stacks that were refused hold slices that one that was read lacks."""
+    of_owner: defaultdict[tuple[str, ...], list[SeriesPart]] = defaultdict(list)
+    for stack in stacks:
+        if read.is_of_one_stack(stack):
+            of_owner[tuple(stack.owner.values())].append(stack)
+    for first, *others in of_owner.values():
+        whole = first.with_slices(others)
+        how = _sharing(read, whole) if whole.lacking(read) else None
+        if how in ("parts", "renamed"):
+            return how
     return None
 
 

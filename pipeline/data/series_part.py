@@ -27,9 +27,12 @@ _COSINE = 0.01
 _SPACING_MM = 1e-3
 #: Lines of slices that lie farther aside are others, in mm.
 _ASIDE_MM = 0.5
+#: The tangent of the 0.1 degrees that a stack may lean, and a little more.
+_LEAN = 0.002
 #: Slices nearer than this are at one height, in mm; and those nearer than this part of their
 #: distance are in one place.
 _SAME_MM = 1e-3
+_DECIMALS = 3
 _SAME_PLACE = 0.1
 #: Stacks with more distances than these between them are slabs of their own.
 _APART = 3.5
@@ -53,8 +56,8 @@ class SeriesPart:
         corner: Of the first slice's first voxel along the row and along the column, in mm.
         heights: Of the slices along their normal, in mm, ascending.
         numbers: Instance number of each of them; -1 where it is not stated.
-        pictures: Hash of the stored values of each of them that is not of one value; none where
-            they were not decoded.
+        pictures: Hash of the stored values of each of them that shows something; none where they
+            were not decoded. Has no default: what was kept without it is read again.
     """
 
     series: str
@@ -67,7 +70,7 @@ class SeriesPart:
     corner: tuple[float, ...]
     heights: tuple[float, ...]
     numbers: tuple[int, ...]
-    pictures: tuple[str, ...] = ()
+    pictures: tuple[str, ...]
 
     def is_of_one_owner(self, other: SeriesPart) -> bool:
         """Whether nothing says that they are of several patients or studies."""
@@ -77,7 +80,7 @@ class SeriesPart:
         """Whether slices of both may belong to one volume, wherever along its normal they lie."""
         return (
             self.size == other.size
-            and _all_near(self.corner, other.corner, _ASIDE_MM)
+            and _all_near(self.corner, other.corner, self._aside(other))
             and _all_near(self.spacing, other.spacing, _SPACING_MM)
             and _all_near(self.directions, other.directions, _COSINE)
             and _agree(self.kind, other.kind)
@@ -95,7 +98,8 @@ class SeriesPart:
         if first == other_first and height != other_height:
             return False
         both = sorted({*self._numbered, *other._numbered})
-        return len({after[1] > before[1] for before, after in pairwise(both)}) == 1
+        steps = {np.sign(after[1] - before[1]) for before, after in pairwise(both)}
+        return steps in ({1}, {-1})
 
     def lies(self, other: SeriesPart) -> Lie:
         """How it lies against another stack of the series."""
@@ -123,9 +127,15 @@ class SeriesPart:
         """The stack that slices of others make with its own."""
         stacks = (self, *others)
         pairs = sorted(pair for s in stacks for pair in zip(s.heights, s.numbers, strict=True))
-        heights, numbers = tuple(zip(*pairs, strict=True)) or ((), ())
+        heights, numbers = zip(*pairs, strict=True)
         pictures = tuple(picture for stack in stacks for picture in stack.pictures)
         return replace(self, heights=heights, numbers=numbers, pictures=pictures)
+
+    def _aside(self, other: SeriesPart) -> float:
+        """How far corners of one stack may lie beside each other: stacks may lean a little."""
+        if not (self.heights and other.heights):
+            return _ASIDE_MM
+        return _ASIDE_MM + _LEAN * abs(self.heights[0] - other.heights[0])
 
     @cached_property
     def _places(self) -> NDArray[np.float64]:
@@ -142,7 +152,8 @@ class SeriesPart:
     @cached_property
     def _numbered(self) -> list[tuple[float, int]]:
         pairs = zip(self.heights, self.numbers, strict=True)
-        return [(height, number) for height, number in pairs if number >= 0]
+        # Two exports of one image may round its height in two ways.
+        return [(round(height, _DECIMALS), number) for height, number in pairs if number >= 0]
 
     @cached_property
     def _first(self) -> tuple[int, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 
-# It registers Python's own waiting; what is registered later runs earlier.
+# It registers the waiting for processes at exit. What is registered after it runs before it.
 import multiprocessing.util
 import signal
 from functools import cache

@@ -87,8 +87,13 @@ def _scale_and_fit(config: PreprocessConfig, keys: tuple[str, ...]) -> list[Any]
 
 
 def cropped(volumes: dict[str, MetaTensor]) -> dict[str, MetaTensor]:
-    """Cuts all volumes (1, X, Y, Z) to the box around the image's foreground."""
+    """Cuts all volumes (1, X, Y, Z) to the box around the image's foreground, if there is any.
+
+    Where nearly all voxels have the largest value, the mean is rounded to it: none is above.
+    """
     (inside,) = foreground(volumes["image"].as_tensor()).numpy()
+    if not inside.any():
+        return volumes
     # Along Z first, where the voxels of a line lie beside each other.
     plane = inside.any(axis=2)
     along = (plane.any(axis=1), plane.any(axis=0), inside.any(axis=(0, 1)))

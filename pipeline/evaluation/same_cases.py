@@ -90,11 +90,11 @@ def _check_names(competitors: Mapping[str, Competitor]) -> None:
         called: defaultdict[str, set[str]] = defaultdict(set)
         for case_id, content in item.contents.items():
             called[content].add(case_id)
-        for content, ids in called.items():
-            first, earlier = known.setdefault(content, (name, ids))
-            if earlier.isdisjoint(ids):
-                told = f"{min(earlier)} in {first} is {min(ids)} in {name}"
-                raise _refusal(first, name, "volumes", told, _ONE_NAME)
+        other = [(*known.setdefault(content, (name, ids)), ids) for content, ids in called.items()]
+        moved = [(first, ids, now) for first, ids, now in other if ids.isdisjoint(now)]
+        if moved:
+            told = [f"{min(ids)} in {first} is {min(now)} in {name}" for first, ids, now in moved]
+            raise _refusal(moved[0][0], name, "volumes", _listed(sorted(told)), _ONE_NAME)
 
 
 def _listed(problems: Sequence[str]) -> str:

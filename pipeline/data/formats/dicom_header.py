@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SHOWN = 5
+#: From the middle of a scanner; none reaches as far.
+FARTHEST_MM = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

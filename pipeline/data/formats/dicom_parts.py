@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..series_part import SeriesPart
-from .dicom_header import SliceHeader
+from .dicom_header import FARTHEST_MM, SliceHeader
 
 #: Beside the UID, for some tools give all scans one.
 _OWNER = ("PatientID", "StudyInstanceUID")
@@ -16,6 +17,8 @@ _OWNER = ("PatientID", "StudyInstanceUID")
 _KIND = ("Modality", "SeriesNumber", "TemporalPositionIdentifier", "TemporalPositionIndex")
 _SETTINGS = ("EchoTime", "DiffusionBValue")
 _DIGITS = 16
+#: Voxels that are looked at, and how many values there must be among them.
+_LOOKED_AT, _VALUES = 4096, 16
 #: Of places and directions; headers have 16 characters.
 _DECIMALS = 6
 
@@ -47,13 +50,18 @@ def series_part(slices: Sequence[SliceHeader], pictures: Sequence[str] = ()) -> 
     )
 
 
-def picture_hash(stored: bytes) -> str:
-    """By which an image of a series is known again.
+def picture_hash(stored: NDArray[np.generic]) -> str | None:
+    """By which an image of a series is known again; None if it shows too little for that.
+
+    Air in a circle of padding, or an outline, may be the same in scans of two patients.
 
     Args:
         stored: Its values as they are stored.
     """
-    return hashlib.sha256(stored).hexdigest()[:_DIGITS]
+    some = stored.ravel(order="K")[:: max(1, stored.size // _LOOKED_AT)]
+    if len(np.unique(some)) < _VALUES:
+        return None
+    return hashlib.sha256(stored.tobytes(order="A")).hexdigest()[:_DIGITS]
 
 
 def _places(
@@ -65,16 +73,12 @@ def _places(
         return []
     rows, columns = np.split(np.asarray(directions), 2)
     axes = np.stack([np.cross(rows, columns), rows, columns])
-    with np.errstate(over="ignore", invalid="ignore"):
-        places = np.asarray([item.position for item in stated]) @ axes.T
+    near = [item for item in stated if all(abs(part) <= FARTHEST_MM for part in item.position)]
+    if not near:
+        return []
+    places = np.asarray([item.position for item in near]) @ axes.T
     rounded = (places.round(_DECIMALS) + 0.0).tolist()
-    finite = np.isfinite(places).all(axis=1)
-    numbers = (item.number for item in stated)
-    return sorted(
-        (place, number)
-        for place, number, good in zip(rounded, numbers, finite, strict=True)
-        if good
-    )
+    return sorted(zip(rounded, (item.number for item in near), strict=True))
 
 
 def _rounded(numbers: Sequence[float]) -> tuple[float, ...]:

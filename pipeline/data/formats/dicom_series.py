@@ -185,7 +185,7 @@ def _voxels(
     as_stored = voxels.transpose(axes)[flips]
     seen, padding, problems, trailing = Values(), Padding(), [], 0
     count = stack.shape[0] * stack.shape[1]
-    pictures: list[str] = []
+    pictures: list[str | None] = []
     process.ask_for_pixels([item.file for item in stack.slices], 4 * voxels.size)
     for place, item in enumerate(stack.slices):
         decoded = process.pixels(item.file, count * item.dtype.itemsize)
@@ -202,8 +202,7 @@ def _voxels(
             as_stored[..., place] = true
         seen.see(raw, *item.rescale)
         padding.see(raw, item)
-        if raw.min() < raw.max():
-            pictures.append(picture_hash(decoded.content))
+        pictures.append(picture_hash(raw))
     if problems:
         raise VolumeError(Reason.E_DICOM_SLICE, path, listed(problems))
     seen.check(path, voxels.size)
@@ -212,7 +211,7 @@ def _voxels(
         found = (Finding("W_TRAILING", f"bytes follow the pixels of {trailing} slices; ignored"),)
     affine = stack.affine @ _nib.orientations.inv_ornt_aff(orientation, stack.shape)
     found = (*found, *padding.findings(), *seen.findings(voxels.size))
-    return voxels, affine, found, pictures
+    return voxels, affine, found, [picture for picture in pictures if picture]
 
 
 def _place(point: NDArray[np.float64]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..volume import Reason, VolumeError
 from .canonical import checked_affine
-from .dicom_header import SliceHeader, Stack, listed, millimetres
+from .dicom_header import FARTHEST_MM, SliceHeader, Stack, listed, millimetres
 from .dicom_scan import differing
 
 #: Degrees between the stack and the normal of its slices, and between other directions that should
@@ -28,8 +28,6 @@ _SAME_MM = 1e-3
 #: three axes together.
 _ROUNDED_MM = 0.1
 _AXES = float(np.sqrt(3.0))
-#: No scanner reaches as far.
-_FARTHEST_MM = 1e6
 _LPS = np.array([-1.0, -1.0, 1.0])
 
 Numbers = NDArray[np.float64]
@@ -145,10 +143,10 @@ def _positions(path: Path, slices: Sequence[SliceHeader]) -> Numbers:
     bad = [item.file for item in slices if len(item.position) != 3]
     if not bad:
         positions = np.array([item.position for item in slices])
-        sound = (np.abs(positions) <= _FARTHEST_MM).all(axis=1)
+        sound = (np.abs(positions) <= FARTHEST_MM).all(axis=1)
         bad = [item.file for item, good in zip(slices, sound, strict=True) if not good]
     if bad:
-        far = f"up to {_FARTHEST_MM:,.0f} mm"
+        far = f"up to {FARTHEST_MM:,.0f} mm"
         why = f"no ImagePositionPatient of three numbers of {far} in {listed(bad)}"
         raise VolumeError(Reason.E_AFFINE, path, why)
     return positions

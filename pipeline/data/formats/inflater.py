@@ -15,7 +15,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 Packing = Literal["raw", "gzip", "zlib"]
 _WINDOW_BITS = {"gzip": 31, "zlib": 47}  # as zlib's manual says; 47 takes gzip too, as ITK does
 _CHUNK = 1 << 18
-_DAMAGED = cast("type[Exception]", zlib_ng.error)  # its types call the class an instance
+_DAMAGED = cast("type[Exception]", zlib_ng.error)  # zlib-ng's stubs declare an instance
 _PIECE = 1 << 21  # small ones cost time: zlib copies its window for each
 
 
