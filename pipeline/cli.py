@@ -303,9 +303,12 @@ def _refuse_namesakes() -> None:
 def main(verb: str | None = None) -> None:
     """Entry of the console command, and of the scripts, which are its verbs."""
     _refuse_namesakes()
-    # Threads that spin while they wait for each other starve the loading processes, and themselves
-    # where the machine is shared. OpenMP reads this once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin long while they wait for each other starve the loading processes, and
+    # themselves where the machine is shared; threads that sleep at once take most of the time to
+    # wake. So they spin shortly. OpenMP reads this once, when torch is imported.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     end_loading_processes_at_exit()
     arguments = sys.argv[1:] if verb is None else [verb, *sys.argv[1:]]
     program: Callable[..., object] = app
