@@ -64,15 +64,18 @@ class _OneLine:
         self.by_weight, self.by_bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
 
     def hidden(self, part: Part) -> Tensor:
+        """See ``Entry``."""
         return torch.addmm(self.bias, self.x[part].flatten(0, 1), self.weight)
 
     def back(self, gradient: Tensor, by_hidden: Tensor, part: Part, out: Tensor) -> None:
+        """See ``Entry``."""
         self.by_weight.addmm_(self.x[part].flatten(0, 1).T, by_hidden)
         self.by_bias.add_(by_hidden.sum(0))
         rows = gradient[part].flatten(0, 1)
         torch.addmm(rows, by_hidden, self.weight.T, out=out[part].flatten(0, 1))
 
     def gradients(self) -> tuple[Line, Tensor, Tensor]:
+        """See ``Entry``."""
         # What sums over all voxels would give is in the gradients of weight and bias.
         by_slope = (self.by_weight * self.layer.T).sum(1)
         by_layer = torch.outer(self.line.level[0], self.by_bias)
@@ -90,11 +93,13 @@ class _LineOfEach:
         self.normed = x.new_empty(0)
 
     def hidden(self, part: Part) -> Tensor:
+        """See ``Entry``."""
         slope, level = (each[part[0], None] for each in self.line)
         self.normed = torch.addcmul(level, self.x[part], slope).flatten(0, 1)
         return torch.addmm(self.bias, self.normed, self.layer.T)
 
     def back(self, gradient: Tensor, by_hidden: Tensor, part: Part, out: Tensor) -> None:
+        """See ``Entry``."""
         self.by_layer.addmm_(self.normed.T, by_hidden)
         self.by_bias.add_(by_hidden.sum(0))
         tile = self.x[part]
@@ -104,4 +109,5 @@ class _LineOfEach:
         self.by_line.slope[part[0]].add_(by_normed.mul_(tile).sum(1))
 
     def gradients(self) -> tuple[Line, Tensor, Tensor]:
+        """See ``Entry``."""
         return self.by_line, self.by_layer.T, self.by_bias
