@@ -28,7 +28,7 @@ def series_part(slices: Sequence[SliceHeader], pictures: Sequence[str] = ()) -> 
 
     Args:
         slices: Of one stack.
-        pictures: Hashes of those images that are not of one value, where they were decoded.
+        pictures: What `picture_hash` gives of the images, where they were decoded.
     """
     first = slices[0]
     if not first.series:
