@@ -38,6 +38,10 @@ RECIPE, LADDER = "benchmarks/medmnist3d", "ladders/medmnist3d"
 SYMMETRY = "tuning/medmnist3d_symmetry"
 #: Steps of the augmentation that change grey values, of which a binary shape has none.
 _GREY = ("intensity", "gamma", "noise", "blur")
+#: What networks read of a binary shape.
+_DISTANCE = "preprocess.intensity={name: distance, low: null, high: null}"
+#: The rung whose network reads the voxels as they are; of grey volumes all do.
+_VOXELS = "voxels"
 _RULES = "rules.json"
 #: A published set cannot be mended: what cannot be read is left out, and the page says which.
 _MOST_LEFT_OUT = 20
@@ -60,14 +64,21 @@ class Rules:
     rotate90: float
 
     def overrides(self) -> list[str]:
-        """The settings that follow."""
-        grey = [f"augment.{name}=0.0" for name in _GREY] if self.binary else []
+        """The settings that follow for all rungs."""
         views = [] if self.flip > 0 else ["augment.test_time=none"]
-        return [*grey, f"augment.flip={self.flip}", f"augment.rotate90={self.rotate90}", *views]
+        turns = [f"augment.flip={self.flip}", f"augment.rotate90={self.rotate90}"]
+        return [*_without_grey(self.binary), *turns, *views]
+
+    def networks(self) -> list[str]:
+        """The settings that follow for rungs with a network."""
+        return [_DISTANCE] if self.binary else []
 
     def lines(self) -> list[str]:
         """What was decided, in words."""
-        kind = "binary shapes, so no grey augmentation" if self.binary else "grey volumes"
+        shapes = (
+            "binary shapes, so networks read distances to the outside, without grey augmentation"
+        )
+        kind = shapes if self.binary else "grey volumes"
         chosen = {
             (True, True): "mirrors and quarter turns",
             (True, False): "mirrors",
@@ -75,6 +86,10 @@ class Rules:
             (False, False): "neither mirrors nor turns",
         }[self.flip > 0, self.rotate90 > 0]
         return [f"Training part: {kind}. Validation part: {chosen}."]
+
+
+def _without_grey(binary: bool) -> list[str]:
+    return [f"augment.{name}=0.0" for name in _GREY] if binary else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +188,17 @@ def _one_set(
         f"data.max_quarantine={_MOST_LEFT_OUT}",
         *overrides,
     ]
-    decided_by = sha256(json.dumps([name, size, *overrides]).encode())
+    decided_by = sha256(json.dumps([name, size, _DISTANCE, *overrides]).encode())
     rules = _rules(data, size, out, display, decided_by)
     for line in rules.lines():
         display.line(line)
     source = _ladder_of(size)
-    settings = [*data, *rules.overrides()]
-    compared = ladder(source, out / "ladder", display, settings, only=only)
-    plan = read_ladder(source, settings, lambda _: None)
+    settings, networks = [*data, *rules.overrides()], rules.networks()
+    plan = read_ladder(source, settings, lambda _: None, networks)
+    names = [rung.plan.name for rung in plan.rungs if rules.binary or rung.plan.name != _VOXELS]
+    plan = plan.cut(names)
+    chosen = [rung for rung in names if rung in (only or names)]
+    compared = ladder(source, out / "ladder", display, settings, only=chosen, networks=networks)
     told = [
         *rules.lines(),
         *_left_out(RunFolder(out / "ladder")),
@@ -217,9 +235,9 @@ def _rules(data: Sequence[str], size: int, out: Path, display: Display, decided_
             return known.rules
     make_folder(out)
     binary = _is_binary(data, out, display)
-    grey = [f"augment.{name}=0.0" for name in _GREY] if binary else []
+    shapes = [*_without_grey(binary), _DISTANCE] if binary else []
     larger = [f"preprocess.size=[{size},{size},{size}]", "model.stem={kernel: 7, stride: 4}"]
-    settings = [*data, *grey, *(larger if size != 28 else ())]
+    settings = [*data, *shapes, *(larger if size != 28 else ())]
     found = tune(SYMMETRY, out / "symmetry", display, settings).record.best
     assert found is not None, "a search without a complete trial raises"
     flip, turn = (float(str(found.parameters[f"augment.{key}"])) for key in ("flip", "rotate90"))

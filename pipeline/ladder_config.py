@@ -77,6 +77,11 @@ class RungConfig(Section):
         return self.title or self.name
 
     @property
+    def has_network(self) -> bool:
+        """Whether a network reads the volumes."""
+        return self.kind in ("train", "probe", "pretrain")
+
+    @property
     def reads_covariates(self) -> bool:
         """Whether clinical variables take part."""
         return self.covariates or self.kind == "clinical"
@@ -207,7 +212,12 @@ class Ladder:
         return Ladder(self.base, rungs)
 
 
-def read_ladder(source: str, overrides: Sequence[str], note: Callable[[str], None]) -> Ladder:
+def read_ladder(
+    source: str,
+    overrides: Sequence[str],
+    note: Callable[[str], None],
+    networks: Sequence[str] = (),
+) -> Ladder:
     """Reads a ladder file and makes the configuration of every rung.
 
     Args:
@@ -215,6 +225,7 @@ def read_ladder(source: str, overrides: Sequence[str], note: Callable[[str], Non
         overrides: `section.key=value`, for all rungs and after all else; not against what a rung
             says of its own network.
         note: Told what was left out of a configuration, and of which.
+        networks: `section.key=value`, for the rungs with a network, unless they say otherwise.
 
     Raises:
         ConfigError: The file is missing or no ladder, a rung's configuration is not valid, or an
@@ -229,7 +240,17 @@ def read_ladder(source: str, overrides: Sequence[str], note: Callable[[str], Non
     shared = list(overrides_of(plan.settings, path.parent))
     base = load_config(start, [*shared, *overrides])
     _check_one_network_for_all(plan, overrides)
-    rungs = tuple(_rung(rung, start, shared, overrides, path.parent, note) for rung in plan.rungs)
+    rungs = tuple(
+        _rung(
+            rung,
+            start,
+            [*shared, *(networks if rung.has_network else ())],
+            overrides,
+            path.parent,
+            note,
+        )
+        for rung in plan.rungs
+    )
     if base.data.covariates and not any(rung.reads_covariates for rung in plan.rungs):
         note("data.covariates: no rung reads them; add a clinical rung, or covariates: true")
     return Ladder(base, rungs)

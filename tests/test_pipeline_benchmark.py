@@ -37,6 +37,12 @@ PLAN = {
         {"name": "shape", "kind": "shape"},
         {"name": "nano", "kind": "train", "title": "PoolFormer nano"},
         {"name": "nano_shape", "kind": "ensemble", "of": ["nano", "shape"]},
+        {
+            "name": "voxels",
+            "kind": "train",
+            "title": "voxels as they are",
+            "set": {"preprocess.intensity": {"name": "window", "low": 0.0, "high": 255.0}},
+        },
     ],
 }
 SEARCH = {
@@ -155,13 +161,13 @@ def test_it_goes_from_the_file_to_the_table(done: Done) -> None:
     assert other.strip("| ").split("|")[-1].strip()[0] in "+-"
     assert sum("(published)" in line for line in lines) == len(PUBLISHED)
     assert "| ResNet-18 + 3D (published) | 0.827 | 0.721 | | | |" in lines
-    assert any("binary shapes, so no grey augmentation" in line for line in lines)
+    assert any("binary shapes, so networks read distances to the outside" in line for line in lines)
     assert "organmnist3d" in " ".join(lines)
 
 
 def test_some_rungs_first_leave_a_table_that_names_the_others(done: Done) -> None:
     told = " ".join(done.first)
-    assert "Not trained yet: nano_shape." in told
+    assert "Not trained yet: nano_shape; voxels as they are." in told
     assert "Not trained yet" not in " ".join(done.lines)
     rows = [line.split("|")[1].strip() for line in done.first if line.startswith("| ")]
     assert {"shape", "PoolFormer nano"} <= set(rows)  # the reference is always there
@@ -191,7 +197,7 @@ def test_started_again_it_decides_and_trains_nothing_twice(
     monkeypatch.setattr(module, "tune", lambda *_: pytest.fail("searched again"))
     again = Lines()
     assert done.again(again) == done.lines
-    assert sum("finished before" in line for line in again.shown) == 3
+    assert sum("finished before" in line for line in again.shown) == 4
 
 
 @pytest.mark.slow
@@ -288,6 +294,29 @@ def test_copies_within_a_published_set_are_said_and_not_refused(
 def test_rules_become_settings(rules: Rules, expected: Sequence[str]) -> None:
     assert set(expected) <= set(rules.overrides())
     assert ("augment.noise=0.0" in rules.overrides()) == rules.binary
+    assert bool(rules.networks()) == rules.binary
+
+
+def intensity_of(out: Path, rung: str) -> str:
+    """How the grey values of a rung were scaled, as its record says."""
+    record = json.loads((out / f"{NAME}_28" / "ladder" / "ladder.json").read_text())
+    (found,) = (item for item in record["rungs"] if item["name"] == rung)
+    return str(found["settings"]["preprocess.intensity.name"])
+
+
+def test_networks_alone_read_the_distances_of_shapes(done: Done) -> None:
+    found = {rung: intensity_of(done.out, rung) for rung in ("shape", "nano", "voxels")}
+    assert found == {"shape": "window", "nano": "distance", "voxels": "window"}
+
+
+def test_of_grey_volumes_networks_read_the_voxels_and_no_rung_repeats_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = put_set(tmp_path / "data", monkeypatch, binary=False)
+    lines = benchmark(root, tmp_path / "out", tmp_path / "page.md", Lines(), overrides=SMALL)
+    assert "voxels as they are" not in " ".join(lines)
+    assert not (tmp_path / "out" / f"{NAME}_28" / "ladder" / "voxels").exists()
+    assert intensity_of(tmp_path / "out", "nano") == "window"
 
 
 @pytest.mark.parametrize("override", ["augment.flip=0.0", "augment={}", "augment.noise=0.1"])

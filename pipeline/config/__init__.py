@@ -11,6 +11,7 @@ from .data import (
     MedmnistName,
     PhantomConfig,
     PreprocessConfig,
+    Split,
 )
 from .model import (
     HeadConfig,
@@ -51,6 +52,7 @@ __all__ = [
     "ReportConfig",
     "Section",
     "SlicesConfig",
+    "Split",
     "StemConfig",
     "SupervisionConfig",
     "SystemConfig",

@@ -42,6 +42,9 @@ MedmnistName = Literal[
 ]
 
 
+Split = Literal["train", "val", "test"]
+
+
 class DataConfig(Section):
     """Where the cases come from."""
 
@@ -55,6 +58,8 @@ class DataConfig(Section):
     """CSV with the columns image, label and optionally patient_id, case_id, site, split, mask."""
     covariates: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Further columns that the network reads beside the volume, e.g. age, sex."""
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)] | None = None
+    """Only cases that the column `split` puts there are read, e.g. [train, val]; null: all."""
     root: str | None = None
     """Folder that the manifest's paths are relative to (by default its own), or of MedMNIST."""
     allow_outside_root: bool = False
@@ -89,8 +94,9 @@ class DataConfig(Section):
 class IntensityConfig(Section):
     """How grey values are scaled; foreground is what lies above the volume's mean."""
 
-    name: Literal["zscore", "window", "unit", "percentiles", "none"] = "zscore"
-    """z-score over the foreground, window to 0..1, minimum..maximum or percentiles to 0..1."""
+    name: Literal["zscore", "window", "unit", "percentiles", "distance", "none"] = "zscore"
+    """z-score over the foreground, window to 0..1, minimum..maximum or percentiles to 0..1; or, for
+    shapes, the distance of the foreground's voxels to its outside, in voxel edges."""
     low: float | None = None
     """Lower end: grey value (window, HU for CT) or percentile (percentiles, default 0.5)."""
     high: float | None = None

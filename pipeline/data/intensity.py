@@ -26,7 +26,7 @@ def scaling(config: IntensityConfig, volume: Tensor) -> Scaling:
     """What a configuration makes of the grey values of a volume.
 
     Args:
-        config: Which way.
+        config: Which way; distances have been measured before and stay as they are.
         volume: On a CPU, any shape; what is measured is measured on it.
     """
     match config.name:
@@ -40,7 +40,7 @@ def scaling(config: IntensityConfig, volume: Tensor) -> Scaling:
             low = 0.5 if config.low is None else config.low
             high = 99.5 if config.high is None else config.high
             return percentiles(volume, low, high)
-        case "none":
+        case "none" | "distance":
             return lambda part: part
 
 

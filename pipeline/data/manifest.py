@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..config import DataConfig
+from ..config import DataConfig, Split
 from ..errors import ConfigError, DataError
 from .cases import Case
 from .covariate_columns import cell_problem, columns_beside
@@ -23,7 +23,7 @@ from .volume_files import numbered
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 #: Numbered cases that are named before they are counted.
 _SHOWN = 20
-_SPLITS = {
+_SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -43,6 +43,7 @@ class Manifest:
         patients_assumed: No patient column: each case counts as a patient of its own.
         remark: What the source says of itself, to be printed first.
         numbered: Case ids that only a number tells apart, each with the line of its case.
+        chosen: The splits that were asked for, and how many cases the table lists in all.
     """
 
     cases: tuple[Case, ...]
@@ -53,6 +54,7 @@ class Manifest:
     patients_assumed: bool = False
     remark: str | None = None
     numbered: tuple[tuple[str, int], ...] = ()
+    chosen: tuple[tuple[Split, ...], int] | None = None
 
     def notes(self) -> list[str]:
         """What was understood, and what had to be assumed, in lines to print."""
@@ -66,6 +68,9 @@ class Manifest:
             f"{len({case.patient_id for case in self.cases})} patients; "
             f"{self.separator}-separated; read {', '.join(taken)}"
         )
+        if self.chosen is not None:
+            splits, listed = self.chosen
+            lines.append(f"split {' and '.join(splits)} alone: {len(self.cases)} of {listed} cases")
         if "mask" in self.columns:
             count = sum(case.mask is not None for case in self.cases)
             lines.append(f"masks: {count} of {len(self.cases)} cases have one")
@@ -117,12 +122,16 @@ def read_manifest(
     try:
         table = read_table(path)
         table = replace(table, rows=[row for row in table.rows if row[0] not in without])
-        required = ("image", *["label"] * labels_required, *["mask"] * masks)
+        split = data.splits is not None
+        required = ("image", *["label"] * labels_required, *["mask"] * masks, *["split"] * split)
         columns = columns_beside(table.header, data.covariates, required)
     except DataError as error:
         error.where = error.where or str(path)
         raise
     rows = list(_rows(table, columns, data.covariates, root, problems))
+    listed = len(rows)
+    if data.splits is not None:
+        rows = _of_splits(rows, data.splits, path, problems)
     check_images(rows, root, data.allow_outside_root, problems)
     check_masks(rows, root, data.allow_outside_root, problems)
     _check_cells(rows, columns, labels_required, problems)
@@ -148,6 +157,7 @@ def read_manifest(
         unread,
         "patient_id" not in columns,
         numbered=repeated,
+        chosen=None if data.splits is None else (data.splits, listed),
     )
 
 
@@ -175,6 +185,28 @@ def _rows(
         mask = known.get("mask", "").strip()
         named = root.absolute() / mask if mask else None
         yield Row(line, known, root.absolute() / known["image"], beside, named)
+
+
+def _of_splits(
+    rows: Sequence[Row], splits: Collection[Split], path: Path, problems: Problems
+) -> list[Row]:
+    """The cases of some splits; one of no known split might belong to them, and is refused."""
+    kept = []
+    for row in rows:
+        cell = row.cells["split"].strip()
+        split = _SPLITS.get(cell.casefold())
+        if split is None:
+            text = f"the split is {cell!r}, not one of train, val and test" if cell else "no split"
+            problems.add(row.line, "E_SPLIT", f"{text}, and data.splits chooses by it")
+        elif split in splits:
+            kept.append(row)
+    if not kept and not problems.found:
+        raise DataError(
+            f"no case of {path.name} is of the split {' or '.join(splits)}",
+            where="data.splits",
+            remedy="name the splits that the column has",
+        )
+    return kept
 
 
 def _check_cells(

@@ -107,3 +107,9 @@ def _tiles(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
     several = _TILE // max(1, places * values)
     for first in range(0, lines, several):
         yield slice(first, first + several), slice(None)
+
+
+def spacing_of(volume: MetaTensor) -> tuple[float, float, float]:
+    """Voxel size in mm along x, y, z."""
+    lengths = torch.linalg.vector_norm(volume.affine[:3, :3].double(), dim=0)
+    return cast("tuple[float, float, float]", tuple(float(length) for length in lengths))

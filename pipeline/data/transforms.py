@@ -11,10 +11,10 @@ import json
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
-import torch
 from monai.data import MetaTensor
 from monai.data.image_reader import ImageReader
 from monai.transforms import (
@@ -30,6 +30,7 @@ from monai.transforms import (
 from torch import Tensor
 
 from ..config import PreprocessConfig
+from .distance_map import distance_map, inside_of_shape
 from .formats.rules import Rules
 from .intensity import Scaling, foreground, scaling
 from .masks import MaskReader, on_the_same_grid
@@ -61,8 +62,11 @@ def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
     if config.spacing is not None:
         modes: dict[str, Interpolation] = {"image": "linear", "mask": "nearest"}
         steps.append(Respaced(config.spacing, {key: modes[key] for key in keys}))
+    measured = config.intensity.name == "distance"
+    if measured:
+        steps.append(Lambdad("image", distance_map))
     if config.crop == "foreground":
-        steps.append(cropped)
+        steps.append(partial(cropped, inside=inside_of_shape) if measured else cropped)
     return cast("Chain", Compose([*steps, *_scale_and_fit(config, keys)]))
 
 
@@ -86,17 +90,19 @@ def _scale_and_fit(config: PreprocessConfig, keys: tuple[str, ...]) -> list[Any]
     return steps
 
 
-def cropped(volumes: dict[str, MetaTensor]) -> dict[str, MetaTensor]:
+def cropped(
+    volumes: dict[str, MetaTensor], inside: Callable[[Tensor], Tensor] = foreground
+) -> dict[str, MetaTensor]:
     """Cuts all volumes (1, X, Y, Z) to the box around the image's foreground, if there is any.
 
     Where nearly all voxels have the largest value, the mean is rounded to it: none is above.
     """
-    (inside,) = foreground(volumes["image"].as_tensor()).numpy()
-    if not inside.any():
+    (mask,) = inside(volumes["image"].as_tensor()).numpy()
+    if not mask.any():
         return volumes
     # Along Z first, where the voxels of a line lie beside each other.
-    plane = inside.any(axis=2)
-    along = (plane.any(axis=1), plane.any(axis=0), inside.any(axis=(0, 1)))
+    plane = mask.any(axis=2)
+    along = (plane.any(axis=1), plane.any(axis=0), mask.any(axis=(0, 1)))
     places = [np.flatnonzero(axis) for axis in along]
     crop = SpatialCrop(roi_slices=[slice(int(at[0]), int(at[-1]) + 1) for at in places])
     return {key: cast("MetaTensor", crop(volume)) for key, volume in volumes.items()}
@@ -132,16 +138,11 @@ def preprocessing_key(config: PreprocessConfig, rules: Rules | None = None) -> s
         config: The preprocessing.
         rules: Those by which volumes are read, where files are looked up and not voxels.
     """
-    libraries = ("monai", "torch", "nibabel", "numpy")
+    measured = ("scipy",) if config.intensity.name == "distance" else ()
+    libraries = ("monai", "torch", "nibabel", "numpy", *measured)
     versions = {name: importlib.metadata.version(name) for name in libraries}
     settings = config.model_dump(mode="json")
     parts = [PREPROCESSING_VERSION, settings, versions]
     if rules is not None and rules.key():
         parts.append(rules.key())
     return json.dumps(parts, sort_keys=True)
-
-
-def spacing_of(volume: MetaTensor) -> tuple[float, float, float]:
-    """Voxel size in mm along x, y, z."""
-    lengths = torch.linalg.vector_norm(volume.affine[:3, :3].double(), dim=0)
-    return cast("tuple[float, float, float]", tuple(float(length) for length in lengths))

@@ -42,7 +42,7 @@ def input_cases(
     listed: dict[int, list[Case]] = {}
     for place, path in enumerate(inputs):
         if path.suffix.lower() in (".csv", ".tsv"):
-            change = {"source": "manifest", "manifest": str(path)}
+            change = {"source": "manifest", "manifest": str(path), "splits": None}
             own = data.manifest is not None and Path(data.manifest).resolve() == path.resolve()
             root = {} if rooted or own else {"root": None}
             manifest = data.model_copy(update={**change, **root})

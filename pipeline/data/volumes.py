@@ -26,7 +26,8 @@ from .memory import MemoryCache
 from .reader import volume_error_in
 from .series_part import SeriesPart
 from .signals import leave_signals_to_the_main_process
-from .transforms import Chain, preprocessing, spacing_of
+from .spacing import spacing_of
+from .transforms import Chain, preprocessing
 from .volume import Finding, VolumeError, has_mask, volume_of, with_mask
 from .volume_checks import Refusal, check_contents, check_refusals
 
