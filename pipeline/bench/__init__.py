@@ -23,6 +23,7 @@ from .preparing import FILES, preparing_costs
 from .ratio import ROUNDS, Ratio
 from .reading import PAIRS, reading_costs
 from .steps import step_costs
+from .waiting import EPOCHS, waiting_costs
 
 
 def bench(out: Path, display: Display) -> list[Ratio]:
@@ -35,13 +36,17 @@ def bench(out: Path, display: Display) -> list[Ratio]:
     Raises:
         StorageError: The page cannot be written.
     """
-    bar = display.bar("measuring", (len(NETWORKS) + 3) * ROUNDS + len(SETTINGS) + len(FILES))
+    settings = len(SETTINGS) + len(FILES) + len(EPOCHS)
+    bar = display.bar("measuring", (len(NETWORKS) + 3) * ROUNDS + settings)
     put_part(out, "Networks", _networks(bar.advance))
     with tempfile.TemporaryDirectory() as name:
         reading = reading_costs(Path(name), bar.advance)
     put_part(out, "Reading", _reading_lines(reading))
     with tempfile.TemporaryDirectory() as name:
         put_part(out, "Preprocessing", _preparing_lines(preparing_costs(Path(name), bar.advance)))
+    with tempfile.TemporaryDirectory() as name:
+        waiting = waiting_costs(Path(name), bar.advance)
+    put_part(out, "Waiting for volumes", _waiting_lines(waiting))
     steps = step_costs(bar.advance)
     put_part(out, "Cost of heads, stems and mixers", _step_lines(steps))
     with tempfile.TemporaryDirectory() as name:
@@ -50,7 +55,7 @@ def bench(out: Path, display: Display) -> list[Ratio]:
         images = write_volumes(folder / "images")
         extracted = [extraction(network, images, folder, bar.advance) for network in NETWORKS]
     put_part(out, "Speed", _lines(extracted, frozen))
-    return [*extracted, frozen, *steps, *(plain for plain, _ in reading)]
+    return [*extracted, frozen, *steps, *waiting, *(plain for plain, _ in reading)]
 
 
 def _networks(advance: Callable[[], None]) -> list[str]:
@@ -114,6 +119,19 @@ def _preparing_lines(preparing: Sequence[Ratio]) -> list[str]:
         "| file | MONAI's time in multiples of ours | range |",
         "|---|---|---|",
         *map(_row, preparing),
+    ]
+
+
+def _waiting_lines(waiting: Sequence[Ratio]) -> list[str]:
+    return [
+        "Written by `make bench`: the training steps of whole epochs, on volumes from a warm cache",
+        "that two loading processes augment, against the same steps on batches that wait in",
+        f"memory, every other epoch of one run. Median and range of {ROUNDS} pairs on a CPU, which",
+        "the loading processes share.",
+        "",
+        "| network | time, multiple of the steps alone | range |",
+        "|---|---|---|",
+        *map(_row, waiting),
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..config_file import load_config
 from ..crossval import cross_validate
 from ..progress import Bar, Silent
-from .ratio import ROUNDS, Ratio, ratio
+from .ratio import ROUNDS, Ratio, measuring, ratio
 
 _EPOCHS = {False: 4, True: 20}
 
@@ -36,7 +36,8 @@ def _seconds_an_epoch(out: Path, *, frozen: bool) -> float:
     words = [f"train.epochs={epochs}", f"train.patience={epochs}", "system.device=cpu"]
     words += [f"model.slices.frozen={str(frozen).lower()}", "report.bootstrap=100"]
     clock = _Clock()
-    cross_validate(load_config("slices/resnet18_attention", words), out, clock, fold=0)
+    with measuring():
+        cross_validate(load_config("slices/resnet18_attention", words), out, clock, fold=0)
     later = [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)]
     return statistics.mean(later)
 

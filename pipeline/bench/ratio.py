@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from ..errors import InterruptedRunError, PreemptedError
 
 ROUNDS = 3
 
@@ -30,6 +33,16 @@ class Ratio:
 def ratio(name: str, rounds: Sequence[float]) -> Ratio:
     """Sums up the rounds of a comparison."""
     return Ratio(name, statistics.median(rounds), min(rounds), max(rounds))
+
+
+@contextmanager
+def measuring() -> Iterator[None]:
+    """Within the block, a training that is asked to stop says what a measurement can offer."""
+    try:
+        yield
+    except (PreemptedError, InterruptedRunError) as error:
+        why = "a measurement cannot go on where it stopped; finished tables are on the page"
+        raise type(error)("stopped", why=why, remedy="start it again") from None
 
 
 def seconds_of(work: Callable[[], object]) -> float:

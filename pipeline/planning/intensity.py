@@ -67,7 +67,8 @@ def scale_for(found: Fingerprint) -> Scale:
         return Scale(
             "unit",
             f"{some} are shapes of one value, which has no deviation to scale by: the lowest "
-            "value becomes 0 and the highest 1",
+            "value becomes 0 and the highest 1. Where all are shapes, networks may gain from "
+            "{name: distance}, how far each voxel lies from the outside",
         )
     if len(found.kinds) > 1 and "ct" in found.kinds:
         return Scale(
