@@ -18,14 +18,14 @@ from pydantic import TypeAdapter
 
 from .benchmark_table import SetFigures, table_lines
 from .build import build_manifest
-from .config_file import load_config
+from .config_file import find_config, load_config
 from .data.formats.dispatch import read_volume
 from .data.formats.rules import reading_by, rules_of
 from .data.sources.medmnist_files import found_file
 from .data.sources.medmnist_sets import SETS, file_name
 from .errors import ConfigError, DataError
 from .ladder import ladder
-from .ladder_config import read_ladder
+from .ladder_config import Ladder, read_ladder
 from .ladder_table import climbed, reference_of, rung_figures, waiting
 from .markdown import put_part
 from .progress import Display, making_bar
@@ -162,12 +162,13 @@ def benchmark(
 
 def _check_overrides(overrides: Sequence[str]) -> None:
     decided = [f"augment.{name}" for name in ("flip", "rotate90", *_GREY)]
+    whole = ("augment", "preprocess", "preprocess.intensity", "train", "train.keep")
     for text in overrides:
         key = text.partition("=")[0]
-        if key == "augment" or key in decided:
+        if key in (*whole, *decided) or key.startswith("preprocess.intensity."):
             raise ConfigError(
                 f"{key} cannot be set for the benchmark",
-                why="each set decides it, without its test part",
+                why="each set decides it, without its test part, or the page says what it is",
                 remedy="leave it out, or train that set by its own config",
             )
 
@@ -188,16 +189,16 @@ def _one_set(
         f"data.max_quarantine={_MOST_LEFT_OUT}",
         *overrides,
     ]
-    decided_by = sha256(json.dumps([name, size, _DISTANCE, *overrides]).encode())
+    decided_by = _basis(name, size, overrides)
     rules = _rules(data, size, out, display, decided_by)
     for line in rules.lines():
         display.line(line)
     source = _ladder_of(size)
     settings, networks = [*data, *rules.overrides()], rules.networks()
     plan = read_ladder(source, settings, lambda _: None, networks)
-    names = [rung.plan.name for rung in plan.rungs if rules.binary or rung.plan.name != _VOXELS]
-    plan = plan.cut(names)
-    chosen = [rung for rung in names if rung in (only or names)]
+    chosen = _rungs_for(rules, plan, only, display)
+    if not rules.binary:
+        plan = plan.cut([rung.plan.name for rung in plan.rungs if rung.plan.name != _VOXELS])
     compared = ladder(source, out / "ladder", display, settings, only=chosen, networks=networks)
     told = [
         *rules.lines(),
@@ -207,6 +208,25 @@ def _one_set(
     reference = reference_of(plan)
     figures = rung_figures(compared, climbed(plan, out / "ladder", compared), reference)
     return SetFigures(name, SETS[name].counts, told, figures, reference)
+
+
+def _basis(name: str, size: int, overrides: Sequence[str]) -> str:
+    """Hash of what rules rest on: recipe, search and settings."""
+    recipe = load_config(RECIPE, [f"data.name={name}", *overrides])
+    parts = [recipe.model_dump(mode="json", exclude={"system", "report"}), _DISTANCE, size]
+    search = find_config(SYMMETRY).read_text(encoding="utf-8")
+    return sha256(json.dumps([*parts, search], sort_keys=True).encode())
+
+
+def _rungs_for(rules: Rules, plan: Ladder, only: Sequence[str], display: Display) -> list[str]:
+    """The rungs to climb: of grey volumes all networks read the voxels, so no rung repeats it."""
+    names = [rung.plan.name for rung in plan.rungs if not only or rung.plan.name in only]
+    if rules.binary or _VOXELS not in names:
+        return names
+    display.line(f"{_VOXELS}: left out, for it would be {REFERENCE} again")
+    names.remove(_VOXELS)
+    # Two must answer, to be compared.
+    return names if len(names) > 1 else [plan.rungs[0].plan.name, *names]
 
 
 def _ladder_of(size: int) -> str:

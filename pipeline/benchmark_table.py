@@ -39,9 +39,9 @@ def table_lines(sets: Sequence[SetFigures], missing: Sequence[str], size: int) -
     absent = f"Not at hand when this was written: {', '.join(missing)}." if missing else ""
     lines = [
         "Written by `make benchmark-medmnist`: official splits, one recipe for all sets",
-        "(`configs/benchmarks/medmnist3d.yaml`), the weights of the last epoch; a test case meets a",
-        "network when it has been trained. Mean and deviation over the seeds; beside",
-        "them all seeds together (their mean probability), with 95 % intervals over cases, for",
+        "(`configs/benchmarks/medmnist3d.yaml`), the weights of the last epoch; a test case meets",
+        "a network when it has been trained. Mean and deviation over the seeds; beside them all",
+        "seeds together (their mean probability), with 95 % intervals over cases, for",
         "MedMNIST publishes no patients; and that AUROC's difference to the reference. The",
         "histogram weighs the classes evenly, all others answer at their shares, so its accuracy",
         "is lower than it could be where a class is rare.",

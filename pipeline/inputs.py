@@ -28,8 +28,8 @@ from .run import Member, Run, RunFolder, training_identity
 from .start_record import recorded_start
 from .training.checkpoint import CheckpointFolder
 
-#: Lies among what may differ, and decides what the networks read.
-_DECIDING = "data.covariates"
+#: Lie among what may differ, and decide what the networks read, and which cases the run has.
+_DECIDING = ("data.covariates", "data.splits")
 
 
 def open_run(folder: Path, display: Display, overrides: Sequence[str] = ()) -> Run:
@@ -166,7 +166,7 @@ def is_override(text: str, free: tuple[str, ...] = ("data.", "system.")) -> bool
         raise ConfigError(
             f"{key} cannot be changed for a trained run",
             why="the models were trained with the run's own setting",
-            remedy=f"only these may differ: {', '.join(free)}, but not {_DECIDING}",
+            remedy=f"only these may differ: {', '.join(free)}, but not {', '.join(_DECIDING)}",
         )
     return True
 

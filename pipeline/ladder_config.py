@@ -16,7 +16,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field, JsonValue, model_validator
 
-from .config import Config, Section, is_path
+from .config import Config, IntensityConfig, Section, is_path
 from .config_file import find_config, load_config, overrides_of, parse_yaml, validated
 from .errors import ConfigError, VolclassError
 
@@ -45,6 +45,8 @@ _USED: dict[RungKind, tuple[str, ...]] = {
     "train": ("preprocess", "augment", "model", "train", "system", "report"),
     "probe": ("preprocess", "model", "train", "system", "report"),
 }
+#: What these learn from is the shape itself, or the values of its voxels.
+_READING_VOXELS = ("histogram", "shape")
 _SHARED = ("data", "cv", "seed")
 _CACHE = "system.cache_dir"
 _NETWORK = "model.name"
@@ -281,7 +283,15 @@ def _rung(
             )
         if any(re.match(r"model[.=]", text) for text in overrides):
             _check_own_network(rung, config, folder)
+    if rung.kind in _READING_VOXELS and config.preprocess.intensity.name == "distance":
+        note_of_rung("distances are for networks: it reads the voxels, by intensity unit")
+        config = _of_voxels(config)
     return Rung(rung, config)
+
+
+def _of_voxels(config: Config) -> Config:
+    preprocess = config.preprocess.model_copy(update={"intensity": IntensityConfig(name="unit")})
+    return config.model_copy(update={"preprocess": preprocess})
 
 
 def _check_one_network_for_all(plan: LadderConfig, overrides: Sequence[str]) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline.batches import LoadedStep, PlannedStep
 from pipeline.bench import waiting
 from pipeline.bench.ratio import ROUNDS, measuring
 from pipeline.errors import InterruptedRunError, PreemptedError, VolclassError
 
 
-def test_every_other_epoch_has_its_volumes_in_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_network_has_a_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("data.phantoms.patients=20", "preprocess.size=[8,8,8]", "train.batch_size=8")
-    small = ("model.options={depths: [1, 1], dims: [4, 8]}", "system.workers=0")
-    monkeypatch.setattr(waiting, "_COMMON", ("system.device=cpu", "report.bootstrap=100"))
+    small = ("model.options={depths: [1, 1], dims: [4, 8]}",)
+    monkeypatch.setattr(waiting, "_COMMON", ("system.device=cpu", "system.workers=0"))
     monkeypatch.setattr(waiting, "EPOCHS", {"small": (*words, *small)})
     rests: list[float] = []
     monkeypatch.setattr("time.sleep", rests.append)
@@ -30,6 +30,25 @@ def test_every_other_epoch_has_its_volumes_in_memory(
     assert len(log) == 2 + 2 * ROUNDS  # the header, the warm-up, the pairs
 
 
+def test_the_volumes_of_every_other_epoch_are_there_before_its_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    drawn: list[tuple[int, int]] = []
+
+    def steps() -> Iterator[LoadedStep]:
+        for epoch in range(4):
+            for number in range(3):
+                drawn.append((epoch, number))
+                yield LoadedStep(PlannedStep(epoch, ((0,),), last=number == 2), [])
+
+    at_first: dict[int, int] = {}
+    for loaded in waiting._Clock()._watched(steps()):
+        epoch = loaded.plan.epoch
+        at_first.setdefault(epoch, sum(each == epoch for each, _ in drawn))
+    assert at_first == {0: 1, 1: 3, 2: 1, 3: 3}
+
+
 def test_what_an_epoch_took_is_compared_with_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -40,7 +59,8 @@ def test_what_an_epoch_took_is_compared_with_the_one_before(
 
 @pytest.mark.parametrize("kind", [PreemptedError, InterruptedRunError])
 def test_who_stops_a_measurement_is_told_of_no_checkpoint(kind: type[VolclassError]) -> None:
-    with pytest.raises(kind, match="finished tables are on the page") as caught, measuring():
+    stopped = pytest.raises(InterruptedRunError, match="finished tables are on the page")
+    with stopped as caught, measuring():
         raise kind("asked to stop; a checkpoint was written", remedy="--resume")
     assert "checkpoint" not in str(caught.value)
     assert "--resume" not in str(caught.value)

@@ -16,6 +16,7 @@ from conftest import Lines
 
 from pipeline import benchmark as module
 from pipeline.benchmark import Rules, benchmark
+from pipeline.config_file import load_config
 from pipeline.data.cases import Case
 from pipeline.data.sources.medmnist_sets import SETS, MedmnistSet
 from pipeline.data.volumes import VolumeStore
@@ -98,7 +99,7 @@ def put_set(
     for split, count in zip(("train", "val", "test"), COUNTS, strict=True):
         images = made_volumes(count, generator, binary=binary)
         if noise and split == "test":
-            images = np.random.default_rng(1).integers(0, 256, images.shape, dtype=np.uint8)
+            images = np.random.default_rng(1).integers(0, 2, images.shape, dtype=np.uint8) * 255
         if copied and split == "test":
             images[0] = arrays["train_images"][0]
         arrays[f"{split}_images"] = images
@@ -317,9 +318,27 @@ def test_of_grey_volumes_networks_read_the_voxels_and_no_rung_repeats_it(
     assert "voxels as they are" not in " ".join(lines)
     assert not (tmp_path / "out" / f"{NAME}_28" / "ladder" / "voxels").exists()
     assert intensity_of(tmp_path / "out", "nano") == "window"
+    shown = Lines()
+    again = benchmark(
+        root, tmp_path / "out", tmp_path / "page.md", shown, overrides=SMALL, only=["voxels"]
+    )
+    assert again == lines
+    assert "voxels: left out, for it would be nano again" in shown.shown
 
 
-@pytest.mark.parametrize("override", ["augment.flip=0.0", "augment={}", "augment.noise=0.1"])
+def test_the_search_reads_what_the_networks_read(done: Done) -> None:
+    best = load_config(str(done.out / f"{NAME}_28" / "symmetry" / "best.yaml"))
+    assert best.preprocess.intensity.name == "distance"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("augment.flip=0.0", "augment={}", "augment.noise=0.1"),
+        *("preprocess.intensity={name: unit}", "preprocess.intensity.name=unit", "preprocess={}"),
+        "train.keep=best",
+    ],
+)
 def test_what_the_set_decides_cannot_be_set(done: Done, override: str) -> None:
     with pytest.raises(ConfigError, match="cannot be set for the benchmark"):
         benchmark(done.root, done.out, done.page, Lines(), overrides=[override])

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline.config import IntensityConfig, PreprocessConfig
 from pipeline.config_file import load_config
+from pipeline.data.cases import Case
+from pipeline.data.memory import MemoryCache
 from pipeline.data.thickness import depths, widths
 from pipeline.data.transforms import preprocessing, preprocessing_key
+from pipeline.data.volumes import VolumeStore, prepare
 
 DISTANCE = IntensityConfig(name="distance")
 KEEP = PreprocessConfig(spacing=None, size=(20, 16, 12), crop="none", intensity=DISTANCE)
@@ -60,6 +63,18 @@ def test_lengths_are_in_edges_of_a_voxel(tmp_path: Path) -> None:
     assert np.allclose(uneven[0].numpy(), expected, atol=1e-5)
 
 
+def test_depth_is_measured_before_volumes_are_resampled(tmp_path: Path) -> None:
+    voxels = np.zeros((16, 16, 16), dtype=np.uint8)
+    voxels[4:12, 4:12, 4:12] = 1  # a cube of 12 mm, 6 mm deep in its middle
+    for spacing, size in ((1.0, 24), (0.75, 32)):
+        update = {"spacing": (spacing,) * 3, "size": (size,) * 3}
+        found = preprocessed(tmp_path, voxels, KEEP.model_copy(update=update), (1.5, 1.5, 1.5))
+        assert float(found.max()) * spacing == pytest.approx(6.0, rel=0.06)
+    resized = KEEP.model_copy(update={"size": (32, 32, 32), "fit": "resize"})
+    found = preprocessed(tmp_path, voxels, resized, (1.5, 1.5, 1.5))
+    assert float(found.max()) * 0.75 == pytest.approx(6.0, rel=0.06)
+
+
 def test_thin_places_are_kept_by_the_crop(tmp_path: Path) -> None:
     voxels = np.zeros((20, 16, 14), dtype=np.uint8)
     voxels[1:15, 1:15, 1:13] = 255
@@ -72,18 +87,42 @@ def test_thin_places_are_kept_by_the_crop(tmp_path: Path) -> None:
     assert np.allclose(found[0].numpy(), whole[1:19, 1:15, 1:13], atol=1e-5)
 
 
-def test_a_block_that_fills_its_box_is_no_empty_volume(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [8, 12])
+def test_a_block_that_fills_its_box_ends_where_it_ends(tmp_path: Path, side: int) -> None:
     voxels = np.zeros((20, 16, 12), dtype=np.uint8)
     voxels[4:12, 4:12, 2:10] = 1
-    config = KEEP.model_copy(update={"size": (8, 8, 8), "crop": "foreground"})
-    assert (preprocessed(tmp_path, voxels, config) >= 1).all()
+    config = KEEP.model_copy(update={"size": (side, side, side), "crop": "foreground"})
+    found = preprocessed(tmp_path, voxels, config)
+    whole = depths(voxels > 0, (1.0, 1.0, 1.0))
+    assert (found > 0).sum() == 8**3
+    assert float(found.sum()) == pytest.approx(whole.sum())
 
 
-def test_a_resized_map_is_interpolated_between_its_lengths(tmp_path: Path) -> None:
-    config = KEEP.model_copy(update={"size": (10, 8, 6), "fit": "resize"})
-    found = preprocessed(tmp_path, plate_and_block(), config)
-    assert found.shape == (1, 10, 8, 6)
-    assert 0 <= found.min() < 1.0 < found.max()
+def test_a_mask_beside_it_stays_on_its_grid(tmp_path: Path) -> None:
+    voxels = plate_and_block()
+    config = KEEP.model_copy(update={"size": (18, 10, 10), "crop": "foreground"})
+    alone = preprocessed(tmp_path, voxels, config)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "mask.nii.gz")
+    files = {"image": str(tmp_path / "shape.nii.gz"), "mask": str(tmp_path / "mask.nii.gz")}
+    both = preprocessing(config, masks=True)(files)
+    assert torch.equal(both["image"].as_tensor(), alone)
+    assert torch.equal(both["mask"].as_tensor() > 0, alone > 0)
+
+
+def test_a_volume_of_more_values_is_no_shape(tmp_path: Path) -> None:
+    voxels = plate_and_block()
+    voxels[3, 3, 3] = 128
+    path = tmp_path / "grey.nii.gz"
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), path)
+    (reason,) = refusals(path)
+    assert reason == "E_NOT_SHAPE: it has 0, 255 and 128 at least"
+
+
+def refusals(path: Path) -> list[str]:
+    """Why preparing a volume for distances refuses it."""
+    store = VolumeStore(KEEP, MemoryCache())
+    _, refused = prepare(store, [Case("a", "a", path)], 0, lambda: None)
+    return [f"{item.code}: {item.reason}" for item in refused]
 
 
 def test_the_cache_knows_that_the_libraries_of_the_lengths_changed(
@@ -92,8 +131,10 @@ def test_the_cache_knows_that_the_libraries_of_the_lengths_changed(
     plain = KEEP.model_copy(update={"intensity": IntensityConfig(name="none")})
     before = preprocessing_key(KEEP), preprocessing_key(plain)
     monkeypatch.setattr("importlib.metadata.version", lambda name: f"another {name}")
-    assert "another scipy" in preprocessing_key(KEEP) != before[0]
-    assert "scipy" not in preprocessing_key(plain) != before[1]
+    after = preprocessing_key(KEEP), preprocessing_key(plain)
+    assert "another scipy" in after[0]
+    assert "scipy" not in after[1]
+    assert not {*before} & {*after}
 
 
 def test_depth_alone_is_the_depth_beside_the_thickness() -> None:

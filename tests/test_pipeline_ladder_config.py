@@ -10,7 +10,7 @@ import pytest
 from pipeline.build import check_network
 from pipeline.config_file import shipped_configs
 from pipeline.errors import ConfigError
-from pipeline.ladder_config import read_ladder
+from pipeline.ladder_config import Ladder, read_ladder
 
 
 def written(folder: Path, content: object) -> str:
@@ -237,3 +237,45 @@ def test_shipped_ladders_are_valid(name: str, tmp_path: Path) -> None:
     for rung in found.rungs:
         if rung.plan.kind in ("train", "probe"):
             check_network(rung.config)
+
+
+READERS = {
+    "config": "base",
+    "rungs": [
+        {"name": "histogram", "kind": "histogram"},
+        {"name": "shape", "kind": "shape"},
+        {"name": "warm", "kind": "pretrain"},
+        {"name": "net", "kind": "train"},
+        {"name": "own", "kind": "train", "set": {"preprocess.intensity.name": "zscore"}},
+        {"name": "features", "kind": "probe"},
+    ],
+}
+
+
+def intensities(found: Ladder) -> dict[str, str]:
+    """How each rung's grey values are scaled."""
+    return {rung.plan.name: rung.config.preprocess.intensity.name for rung in found.rungs}
+
+
+def test_what_is_set_for_networks_reaches_no_baseline_and_gives_way_to_the_rung(
+    tmp_path: Path,
+) -> None:
+    source = written(tmp_path, READERS)
+    network = ["preprocess.intensity.name=percentiles"]
+    found = read_ladder(source, (), lambda _: None, network)
+    percentiles = dict.fromkeys(("warm", "net", "features"), "percentiles")
+    assert intensities(found) == {
+        **{"histogram": "zscore", "shape": "zscore", "own": "zscore"},
+        **percentiles,
+    }
+    over = read_ladder(source, ["preprocess.intensity.name=unit"], lambda _: None, network)
+    assert set(intensities(over).values()) == {"unit"}
+
+
+def test_baselines_read_the_voxels_of_shapes_where_networks_read_distances(tmp_path: Path) -> None:
+    told: list[str] = []
+    settings = ["preprocess.intensity={name: distance}"]
+    found = read_ladder(written(tmp_path, READERS), settings, told.append)
+    networks = dict.fromkeys(("warm", "net", "own", "features"), "distance")
+    assert intensities(found) == {"histogram": "unit", "shape": "unit", **networks}
+    assert [line.partition(":")[0] for line in told] == ["histogram", "shape"]

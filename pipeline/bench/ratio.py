@@ -37,12 +37,16 @@ def ratio(name: str, rounds: Sequence[float]) -> Ratio:
 
 @contextmanager
 def measuring() -> Iterator[None]:
-    """Within the block, a training that is asked to stop says what a measurement can offer."""
+    """Within the block, a training that is asked to stop says what a measurement can offer.
+
+    Raises:
+        InterruptedRunError: It was asked to; nothing can be resumed, so never PreemptedError.
+    """
     try:
         yield
-    except (PreemptedError, InterruptedRunError) as error:
+    except (PreemptedError, InterruptedRunError):
         why = "a measurement cannot go on where it stopped; finished tables are on the page"
-        raise type(error)("stopped", why=why, remedy="start it again") from None
+        raise InterruptedRunError("stopped", why=why, remedy="start it again") from None
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -16,7 +16,7 @@ from ..training.fold import FoldTraining
 from ..training.loop import fit
 from .ratio import ROUNDS, Ratio, measuring, ratio
 
-_COMMON = ("data.phantoms.patients=200", "system.device=cpu", "report.bootstrap=100")
+_COMMON = ("data.phantoms.patients=800", "system.workers=2", "system.device=cpu")
 #: Networks with their volumes, and with the augmentation that costs most.
 EPOCHS = {
     "poolformer3d_n, 28^3, batch 32": (
@@ -70,7 +70,8 @@ class _Clock:
     def ratios(self) -> list[float]:
         """Each epoch's time over that of the one before it, whose volumes were in memory."""
         # The first epoch warms up.
-        return [live / ahead for ahead, live in zip(*[iter(self._seconds[1:])] * 2, strict=False)]
+        ahead, live = self._seconds[1::2], self._seconds[2::2]
+        return [each / before for before, each in zip(ahead, live, strict=True)]
 
     def _watched(self, steps: Iterator[LoadedStep]) -> Iterator[LoadedStep]:
         while True:

@@ -86,6 +86,10 @@ class DataConfig(Section):
             raise ValueError("data.source is manifest, so data.manifest=PATH.csv is needed")
         if self.source != "manifest" and self.manifest is not None:
             raise ValueError("data.manifest is given, so data.source must be manifest")
+        if self.splits is not None and len(set(self.splits)) < len(self.splits):
+            raise ValueError("data.splits names a split twice")
+        if self.splits is not None and self.source == "phantoms":
+            raise ValueError("data.splits is given, and generated volumes have no splits")
         if self.source == "medmnist" and self.name is None:
             raise ValueError("data.source is medmnist, so data.name is needed, e.g. adrenalmnist3d")
         return self
@@ -95,8 +99,8 @@ class IntensityConfig(Section):
     """How grey values are scaled; foreground is what lies above the volume's mean."""
 
     name: Literal["zscore", "window", "unit", "percentiles", "distance", "none"] = "zscore"
-    """z-score over the foreground, window to 0..1, minimum..maximum or percentiles to 0..1; or, for
-    shapes, the distance of the foreground's voxels to its outside, in voxel edges."""
+    """z-score over the foreground, window to 0..1, minimum..maximum or percentiles to 0..1; or, of
+    a shape of two values, how deep each voxel lies inside it, in voxel edges, and 0 outside."""
     low: float | None = None
     """Lower end: grey value (window, HU for CT) or percentile (percentiles, default 0.5)."""
     high: float | None = None

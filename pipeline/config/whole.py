@@ -50,6 +50,20 @@ class Config(Section):
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
+    def _the_official_split_has_its_test_part(self) -> Config:
+        splits = self.data.splits
+        if (
+            self.cv.scheme == "official"
+            and splits is not None
+            and not {"train", "test"} <= {*splits}
+        ):
+            raise ValueError(
+                "cv.scheme=official trains on train and tests on test, and data.splits leaves one "
+                "out: set cv.scheme=kfold to try things out on the others"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _frozen_features_are_seen_from_one_side(self) -> Config:
         if self.model.slices.frozen and self.augment.test_time != "none":
             raise ValueError(

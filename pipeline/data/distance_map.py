@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from .intensity import foreground
+from .intensity import Scaling
 from .spacing import spacing_of
 from .thickness import depths
+from .volume import Reason, VolumeError
 
 
 def distance_map(volume: MetaTensor) -> MetaTensor:
-    """Puts the distance to the outside of a volume's foreground in place of its grey values.
+    """Puts the distance to the outside of a shape in place of a volume's two values.
 
     A network sees at once how deep in a shape each voxel lies, which from a mask of 0 and 1 it
-    learns by layers of neighbours. Lengths are in edges of a cube as large as a voxel, so that
-    they are alike for all voxel sizes.
+    learns by layers of neighbours. Measured on the voxels of the file, before any resampling: of a
+    blurred mask nobody knows where it ends.
 
     Args:
         volume: (1, X, Y, Z), with the affine that tells its spacing in mm.
 
     Returns:
-        Of the same shape and affine: from centre to centre of the nearest voxel outside, which may
-        lie beyond the volume; 0 outside; all 0 for a volume without a foreground, as one of a
-        single value.
+        Of the same shape and affine, in mm: 0 outside, which is the lesser value; inside from
+        centre to centre of the nearest voxel outside, which may lie beyond the volume.
+
+    Raises:
+        VolumeError: E_NOT_SHAPE: the volume has more than two values.
     """
-    spacing = spacing_of(volume)
-    (mask,) = foreground(volume.as_tensor()).numpy()
-    lengths = depths(mask, spacing) / np.cbrt(np.prod(spacing))
-    return MetaTensor(torch.from_numpy(lengths.astype(np.float32))[None], meta=volume.meta)
+    voxels = volume.as_tensor()[0].numpy()
+    low, high = voxels.min(), voxels.max()
+    mask = voxels == high
+    if not (mask | (voxels == low)).all():
+        between = voxels[~mask & (voxels != low)][0]
+        why = f"it has {low:g}, {high:g} and {between:g} at least"
+        raise VolumeError(Reason.E_NOT_SHAPE, Path(str(volume.meta["filename_or_obj"])), why)
+    lengths = depths(mask, spacing_of(volume)).astype(np.float32)
+    return MetaTensor(torch.from_numpy(lengths)[None], meta=volume.meta)
+
+
+def in_voxel_edges(volume: MetaTensor) -> Scaling:
+    """Lengths in mm to lengths in edges of a cube as large as a voxel of the volume.
+
+    So a shape has the same depths at any voxel size that shows it with as many voxels.
+    """
+    edge = float(np.cbrt(np.prod(spacing_of(volume))))
+    return lambda part: part / edge
 
 
 def inside_of_shape(volume: Tensor) -> Tensor:
-    """Mask of what a distance map (1, X, Y, Z) measured: shallow places are below its mean."""
+    """Mask of the shape in a distance map (1, X, Y, Z): shallow places are below its mean."""
     return volume > 0

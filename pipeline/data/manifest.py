@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,7 +70,7 @@ class Manifest:
         )
         if self.chosen is not None:
             splits, listed = self.chosen
-            lines.append(f"split {' and '.join(splits)} alone: {len(self.cases)} of {listed} cases")
+            lines.append(f"split {' and '.join(splits)}: {len(self.cases)} of {listed} cases")
         if "mask" in self.columns:
             count = sum(case.mask is not None for case in self.cases)
             lines.append(f"masks: {count} of {len(self.cases)} cases have one")
@@ -122,16 +122,15 @@ def read_manifest(
     try:
         table = read_table(path)
         table = replace(table, rows=[row for row in table.rows if row[0] not in without])
-        split = data.splits is not None
-        required = ("image", *["label"] * labels_required, *["mask"] * masks, *["split"] * split)
+        required = ("image", *["label"] * labels_required, *["mask"] * masks)
         columns = columns_beside(table.header, data.covariates, required)
     except DataError as error:
         error.where = error.where or str(path)
         raise
-    rows = list(_rows(table, columns, data.covariates, root, problems))
-    listed = len(rows)
-    if data.splits is not None:
-        rows = _of_splits(rows, data.splits, path, problems)
+    every = list(_rows(table, columns, data.covariates, root, problems))
+    # By all rows, so that no case is called otherwise where others are left out.
+    names, repeated = ({}, ()) if "case_id" in columns else _derived_ids(every)
+    rows = _of_splits(every, data.splits, columns, path, problems)
     check_images(rows, root, data.allow_outside_root, problems)
     check_masks(rows, root, data.allow_outside_root, problems)
     _check_cells(rows, columns, labels_required, problems)
@@ -145,7 +144,6 @@ def read_manifest(
             why=f"all cells of the column {columns['mask']!r} are empty",
             remedy="fill in the masks that there are, or set model.masks.weight=0",
         )
-    names, repeated = ({}, ()) if "case_id" in columns else _derived_ids(rows)
     cases = _cases(rows, names)
     read = (*columns.values(), *data.covariates)
     unread = tuple(name for name in table.header if name and name not in read)
@@ -157,7 +155,7 @@ def read_manifest(
         unread,
         "patient_id" not in columns,
         numbered=repeated,
-        chosen=None if data.splits is None else (data.splits, listed),
+        chosen=None if data.splits is None else (data.splits, len(every)),
     )
 
 
@@ -179,18 +177,24 @@ def _rows(
             continue
         known = {name: cells[place] for name, place in places.items()}
         beside = tuple((name, cells[header.index(name)].strip()) for name in covariates)
-        for name, cell in beside:
-            if (problem := cell_problem(name, cell)) is not None:
-                problems.add(line, "E_COVARIATE", problem)
         mask = known.get("mask", "").strip()
         named = root.absolute() / mask if mask else None
         yield Row(line, known, root.absolute() / known["image"], beside, named)
 
 
 def _of_splits(
-    rows: Sequence[Row], splits: Collection[Split], path: Path, problems: Problems
+    rows: list[Row],
+    splits: Collection[Split] | None,
+    columns: Mapping[str, str],
+    path: Path,
+    problems: Problems,
 ) -> list[Row]:
     """The cases of some splits; one of no known split might belong to them, and is refused."""
+    if splits is None:
+        return rows
+    remedy = "name the splits that the table has, or leave data.splits out"
+    if "split" not in columns:
+        raise DataError(f"{path.name} has no column split", where="data.splits", remedy=remedy)
     kept = []
     for row in rows:
         cell = row.cells["split"].strip()
@@ -201,10 +205,9 @@ def _of_splits(
         elif split in splits:
             kept.append(row)
     if not kept and not problems.found:
+        named = " or ".join(splits)
         raise DataError(
-            f"no case of {path.name} is of the split {' or '.join(splits)}",
-            where="data.splits",
-            remedy="name the splits that the column has",
+            f"no case of {path.name} is of the split {named}", where="data.splits", remedy=remedy
         )
     return kept
 
@@ -217,6 +220,9 @@ def _check_cells(
     first: dict[str, int] = {}
     patients: dict[str, str | None] = {}
     for row in rows:
+        for name, cell in row.covariates:
+            if (problem := cell_problem(name, cell)) is not None:
+                problems.add(row.line, "E_COVARIATE", problem)
         for name in (*needed, *(["label"] if labels_required else [])):
             cell = row.cells[name]
             if not cell.strip():

@@ -30,7 +30,7 @@ from monai.transforms import (
 from torch import Tensor
 
 from ..config import PreprocessConfig
-from .distance_map import distance_map, inside_of_shape
+from .distance_map import distance_map, in_voxel_edges, inside_of_shape
 from .formats.rules import Rules
 from .intensity import Scaling, foreground, scaling
 from .masks import MaskReader, on_the_same_grid
@@ -59,12 +59,12 @@ def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
         EnsureChannelFirstd(keys),
         Orientationd(keys, axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
     ]
-    if config.spacing is not None:
-        modes: dict[str, Interpolation] = {"image": "linear", "mask": "nearest"}
-        steps.append(Respaced(config.spacing, {key: modes[key] for key in keys}))
     measured = config.intensity.name == "distance"
     if measured:
         steps.append(Lambdad("image", distance_map))
+    if config.spacing is not None:
+        modes: dict[str, Interpolation] = {"image": "linear", "mask": "nearest"}
+        steps.append(Respaced(config.spacing, {key: modes[key] for key in keys}))
     if config.crop == "foreground":
         steps.append(partial(cropped, inside=inside_of_shape) if measured else cropped)
     return cast("Chain", Compose([*steps, *_scale_and_fit(config, keys)]))
@@ -72,18 +72,24 @@ def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
 
 def _scale_and_fit(config: PreprocessConfig, keys: tuple[str, ...]) -> list[Any]:
     """The steps that scale grey values and bring volumes to their size."""
-    size = config.size
+    size, measured = config.size, config.intensity.name == "distance"
+    # A shape that fills its box leaves no voxel of the outside whose value could be taken.
+    outside = 0.0 if measured else None
 
     def scale(volume: MetaTensor) -> Scaling:
+        if measured:
+            return in_voxel_edges(volume)
         return scaling(config.intensity, volume.as_tensor())
 
     if config.fit == "resize":
         # `nearest-exact` takes the voxels that trilinear interpolation is centred on.
         modes = ("trilinear", "nearest-exact")[: len(keys)]
         resized = Resized(keys, spatial_size=size, mode=modes)
-        return [Lambdad("image", lambda volume: scale(volume)(volume)), resized]
+        scaled = Lambdad("image", lambda volume: scale(volume)(volume))
+        # The edge of a voxel is that of the network's grid.
+        return [resized, scaled] if measured else [scaled, resized]
     # Scaling keeps the order of values, so the minimum with which is padded stays the minimum.
-    fitted = Lambdad("image", lambda volume: scale(volume)(pad_or_crop(volume, size)))
+    fitted = Lambdad("image", lambda volume: scale(volume)(pad_or_crop(volume, size, outside)))
     steps: list[Any] = [fitted]
     if "mask" in keys:
         steps.append(Lambdad("mask", ResizeWithPadOrCrop(size, mode="constant", value=0.0)))
@@ -125,9 +131,16 @@ def loader(key: str, reader: ImageReader) -> LoadImaged:
         plugin.setLevel(level)
 
 
-def pad_or_crop(volume: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """Brings (C, X, Y, Z) to `size` about its centre; new voxels take the volume's minimum."""
-    fit = ResizeWithPadOrCrop(size, mode="constant", value=float(volume.min()))
+def pad_or_crop(volume: Tensor, size: tuple[int, int, int], outside: float | None = None) -> Tensor:
+    """Brings (C, X, Y, Z) to `size` about its centre.
+
+    Args:
+        volume: The volume.
+        size: Voxels along X, Y, Z.
+        outside: Value of new voxels; the volume's minimum by default.
+    """
+    value = float(volume.min()) if outside is None else outside
+    fit = ResizeWithPadOrCrop(size, mode="constant", value=value)
     return cast("Tensor", fit(volume))
 
 

@@ -134,6 +134,10 @@ class Reason(Enum):
         "the mask marks no structure",
         "draw it again, or empty its cell in the manifest's mask column",
     )
+    E_NOT_SHAPE = (
+        "distances are measured of shapes, and the volume has more than two values",
+        "threshold it first, or choose another preprocess.intensity",
+    )
     E_MASK_FULL = (
         "the mask marks every voxel",
         "draw it again, with 0 outside the structure, or empty its cell in the mask column",
