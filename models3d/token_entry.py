@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .moments import Line, Moments
+from .products import add_outer_, linear
 
 #: Samples and tokens of a tile.
 Part: TypeAlias = tuple[slice, slice]
@@ -49,7 +50,9 @@ def entry_of(
         layer_bias: ``(H)``.
     """
     line = moments.line(weight, bias)
-    if len(line.slope) == 1:
+    # Of one sample with few tokens, the weight is larger than what it is multiplied with.
+    few = len(x) == 1 and x.shape[1] < len(layer)
+    if len(line.slope) == 1 and not few:
         return _OneLine(x, line, layer, layer_bias)
     return _LineOfEach(x, line, layer, layer_bias)
 
@@ -59,28 +62,28 @@ class _OneLine:
 
     def __init__(self, x: Tensor, line: Line, layer: Tensor, layer_bias: Tensor) -> None:
         self.x, self.line, self.layer = x, line, layer
-        self.weight = line.slope[0, :, None] * layer.T
+        self.weight = line.slope[0] * layer
         self.bias = line.level[0] @ layer.T + layer_bias
         self.by_weight, self.by_bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
 
     def hidden(self, part: Part) -> Tensor:
         """See ``Entry``."""
-        return torch.addmm(self.bias, self.x[part].flatten(0, 1), self.weight)
+        return linear(self.x[part].flatten(0, 1), self.weight, self.bias)
 
     def back(self, gradient: Tensor, by_hidden: Tensor, part: Part, out: Tensor) -> None:
         """See ``Entry``."""
-        self.by_weight.addmm_(self.x[part].flatten(0, 1).T, by_hidden)
+        tile = self.x[part]
+        add_outer_(self.by_weight, by_hidden, tile.flatten(0, 1))
         self.by_bias.add_(by_hidden.sum(0))
-        rows = gradient[part].flatten(0, 1)
-        torch.addmm(rows, by_hidden, self.weight.T, out=out[part].flatten(0, 1))
+        torch.add(gradient[part], linear(by_hidden, self.weight.T).view_as(tile), out=out[part])
 
     def gradients(self) -> tuple[Line, Tensor, Tensor]:
         """See ``Entry``."""
         # What sums over all voxels would give is in the gradients of weight and bias.
-        by_slope = (self.by_weight * self.layer.T).sum(1)
-        by_layer = torch.outer(self.line.level[0], self.by_bias)
-        by_layer.addcmul_(self.by_weight, self.line.slope[0, :, None])
-        return Line(by_slope[None], (self.by_bias @ self.layer)[None]), by_layer.T, self.by_bias
+        by_slope = (self.by_weight * self.layer).sum(0)
+        by_layer = torch.outer(self.by_bias, self.line.level[0])
+        by_layer.addcmul_(self.by_weight, self.line.slope[0])
+        return Line(by_slope[None], (self.by_bias @ self.layer)[None]), by_layer, self.by_bias
 
 
 class _LineOfEach:
@@ -88,7 +91,7 @@ class _LineOfEach:
 
     def __init__(self, x: Tensor, line: Line, layer: Tensor, layer_bias: Tensor) -> None:
         self.x, self.line, self.layer, self.bias = x, line, layer, layer_bias
-        self.by_layer, self.by_bias = torch.zeros_like(layer.T), torch.zeros_like(layer_bias)
+        self.by_layer, self.by_bias = torch.zeros_like(layer), torch.zeros_like(layer_bias)
         self.by_line = Line(torch.zeros_like(line.slope), torch.zeros_like(line.level))
         self.normed = x.new_empty(0)
 
@@ -96,18 +99,18 @@ class _LineOfEach:
         """See ``Entry``."""
         slope, level = (each[part[0], None] for each in self.line)
         self.normed = torch.addcmul(level, self.x[part], slope).flatten(0, 1)
-        return torch.addmm(self.bias, self.normed, self.layer.T)
+        return linear(self.normed, self.layer, self.bias)
 
     def back(self, gradient: Tensor, by_hidden: Tensor, part: Part, out: Tensor) -> None:
         """See ``Entry``."""
-        self.by_layer.addmm_(self.normed.T, by_hidden)
+        add_outer_(self.by_layer, by_hidden, self.normed)
         self.by_bias.add_(by_hidden.sum(0))
         tile = self.x[part]
-        by_normed = (by_hidden @ self.layer).view_as(tile)
+        by_normed = linear(by_hidden, self.layer.T).view_as(tile)
         self.by_line.level[part[0]].add_(by_normed.sum(1))
         torch.addcmul(gradient[part], by_normed, self.line.slope[part[0], None], out=out[part])
         self.by_line.slope[part[0]].add_(by_normed.mul_(tile).sum(1))
 
     def gradients(self) -> tuple[Line, Tensor, Tensor]:
         """See ``Entry``."""
-        return self.by_line, self.by_layer.T, self.by_bias
+        return self.by_line, self.by_layer, self.by_bias

@@ -15,6 +15,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .layers import Triple, window_counts, window_sum
 from .moments import Moments
+from .products import add_outer_, linear
 from .token_entry import Part, entry_of
 
 #: Hidden values of a tile: 2 MiB of float32, about what a core keeps close.
@@ -142,13 +143,11 @@ class MlpBranch(torch.autograd.Function):
         ctx.moments = moments  # type: ignore[attr-defined]  # torch's way to keep what is no tensor
         entry = entry_of(x, moments, weight, bias, in_weight, in_bias)
         factor = scale * keep
-        shift = factor * out_bias
         out = torch.empty_like(x)
         for part in _tiles(x, in_weight.shape[0]):
             hidden = _aten.gelu_(entry.hidden(part))
-            mapped = (hidden @ out_weight.T).view_as(x[part])
+            mapped = linear(hidden, out_weight, out_bias).view_as(x[part])
             torch.addcmul(x[part], mapped, factor[part[0], None], out=out[part])
-            out[part].add_(shift[part[0], None])
         return out
 
     @staticmethod
@@ -168,8 +167,8 @@ class MlpBranch(torch.autograd.Function):
             arriving = gradient[part] if all_kept else gradient[part] * keep[part[0], None]
             rows = arriving.flatten(0, 1)
             before = entry.hidden(part)
-            by_before = _aten.gelu_backward(rows @ back, before)
-            outer.addmm_(rows.T, _aten.gelu_(before))
+            by_before = _aten.gelu_backward(linear(rows, back.T), before)
+            add_outer_(outer, rows, _aten.gelu_(before))
             outer_bias.add_(rows.sum(0))
             entry.back(gradient, by_before, part, whole)
         by_line, by_weight, by_bias = entry.gradients()
