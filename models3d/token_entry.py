@@ -50,7 +50,7 @@ def entry_of(
         layer_bias: ``(H)``.
     """
     line = moments.line(weight, bias)
-    # Of one sample with few tokens, the weight is larger than what it is multiplied with.
+    # With one sample of few tokens, scaling the weight costs more than scaling the tokens.
     few = len(x) == 1 and x.shape[1] < len(layer)
     if len(line.slope) == 1 and not few:
         return _OneLine(x, line, layer, layer_bias)

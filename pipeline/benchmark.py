@@ -168,7 +168,7 @@ def _check_overrides(overrides: Sequence[str]) -> None:
         if key in (*whole, *decided) or key.startswith("preprocess.intensity."):
             raise ConfigError(
                 f"{key} cannot be set for the benchmark",
-                why="each set decides it, without its test part, or the page says what it is",
+                why="the sets decide it without their test parts, or it is part of the recipe",
                 remedy="leave it out, or train that set by its own config",
             )
 
@@ -223,7 +223,8 @@ def _rungs_for(rules: Rules, plan: Ladder, only: Sequence[str], display: Display
     names = [rung.plan.name for rung in plan.rungs if not only or rung.plan.name in only]
     if rules.binary or _VOXELS not in names:
         return names
-    display.line(f"{_VOXELS}: left out, for it would be {REFERENCE} again")
+    if only:
+        display.line(f"{_VOXELS}: left out, for it would be {REFERENCE} again")
     names.remove(_VOXELS)
     # Two must answer, to be compared.
     return names if len(names) > 1 else [plan.rungs[0].plan.name, *names]

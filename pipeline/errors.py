@@ -68,6 +68,6 @@ class PreemptedError(VolclassError):
 
 
 class InterruptedRunError(VolclassError):
-    """The user pressed Ctrl-C; a training has written a checkpoint (exit code 130)."""
+    """The user pressed Ctrl-C; a training, unlike a measurement, wrote a checkpoint (exit 130)."""
 
     exit_code = 130

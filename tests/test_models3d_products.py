@@ -52,9 +52,26 @@ def test_the_gradient_of_its_weight_is_added(samples: int, out: int, width: int)
 
 
 @pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("bias", [torch.arange(10.0)[::2], torch.ones(1).expand(5)])
+def test_a_bias_may_lie_in_memory_in_any_way(bias: torch.Tensor) -> None:
+    found = products.linear(torch.zeros(7, 3), torch.zeros(5, 3), bias)
+    assert torch.equal(found, bias.expand(7, 5))
+
+
+@pytest.mark.usefixtures("library")
 def test_double_precision_stays_double() -> None:
     x, weight = seeded(3, 4).double(), seeded(5, 4).double()
-    assert torch.equal(products.linear(x, weight), x @ weight.T)
+    found = products.linear(x, weight)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, x @ weight.T)
+
+
+@pytest.mark.usefixtures("library")
+def test_gradients_that_are_recorded_are_those_of_a_product() -> None:
+    x, weight = seeded(3, 4).requires_grad_(), seeded(5, 4)
+    (gradient,) = torch.autograd.grad(products.linear(x, weight).sum(), [x])
+
+    torch.testing.assert_close(gradient, weight.sum(0).expand(3, 4))
 
 
 def test_onednn_that_is_switched_off_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

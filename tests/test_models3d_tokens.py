@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models3d import VolumeModel, blocks, create_model, strided, token_functions
+from models3d import VolumeModel, blocks, create_model, products, strided, token_functions
 from models3d.moments import moments_of
 from models3d.strided import strided_conv
 from models3d.token_branches import runs_by_tokens
@@ -69,6 +69,32 @@ def test_a_network_by_tokens_is_the_network_of_layers(
     monkeypatch.setattr(blocks, "runs_by_tokens", lambda *_: False)
     monkeypatch.setattr(blocks, "strided_conv", lambda conv, x: conv(x))
     torch.testing.assert_close(found, outcome(model, x), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("cases", [1, 3])
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_in_single_precision_either_library_gives_the_layers_gradients(
+    norm: str, cases: int, *, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if onednn and not torch._C._has_mkldnn:
+        pytest.skip("this torch has no oneDNN")
+    monkeypatch.setattr(products, "_has_onednn", lambda: onednn)
+    model = network("poolformer3d_t", {"norm": norm})
+    # The last grid has fewer tokens than the MLP has hidden values.
+    x = torch.randn(cases, 1, 20, 18, 24, dtype=torch.float64, requires_grad=True)
+    single = x.detach().float().requires_grad_()
+    found = outcome(copy.deepcopy(model).float(), single)
+    monkeypatch.setattr(blocks, "runs_by_tokens", lambda *_: False)
+    for ours, layers in zip(flat(found), flat(outcome(model, x)), strict=True):
+        largest = max(1.0, float(layers.detach().abs().max()))
+        torch.testing.assert_close(ours.double(), layers, rtol=0.0, atol=1e-4 * largest)
+
+
+def flat(found: Outcome) -> list[Tensor]:
+    """All tensors of an outcome."""
+    logits, gradients, buffers, evaluated = found
+    return [logits, *gradients, *buffers, evaluated]
 
 
 @pytest.fixture(params=[1 << 19, 24], ids=["one tile", "many tiles"])

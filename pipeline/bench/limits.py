@@ -38,7 +38,12 @@ class Limits:
 
 
 def operations(network: nn.Module, images: Tensor) -> int:
-    """Multiplications and additions of convolutions and products in a forward pass."""
+    """Multiplications and additions of convolutions and products in a forward pass.
+
+    Args:
+        network: Of torch's own layers; products of `models3d.products` are not counted.
+        images: What it reads.
+    """
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         network(images)

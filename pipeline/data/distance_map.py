@@ -14,6 +14,9 @@ from .spacing import spacing_of
 from .thickness import depths
 from .volume import Reason, VolumeError
 
+#: Raised when the same shape begins to give other distances.
+DISTANCE_MAP_VERSION = 2
+
 
 def distance_map(volume: MetaTensor) -> MetaTensor:
     """Puts the distance to the outside of a shape in place of a volume's two values.
@@ -46,7 +49,7 @@ def distance_map(volume: MetaTensor) -> MetaTensor:
 def in_voxel_edges(volume: MetaTensor) -> Scaling:
     """Lengths in mm to lengths in edges of a cube as large as a voxel of the volume.
 
-    So a shape has the same depths at any voxel size that shows it with as many voxels.
+    So a shape that is scaled together with its voxels keeps its depths.
     """
     edge = float(np.cbrt(np.prod(spacing_of(volume))))
     return lambda part: part / edge

@@ -30,7 +30,7 @@ from monai.transforms import (
 from torch import Tensor
 
 from ..config import PreprocessConfig
-from .distance_map import distance_map, in_voxel_edges, inside_of_shape
+from .distance_map import DISTANCE_MAP_VERSION, distance_map, in_voxel_edges, inside_of_shape
 from .formats.rules import Rules
 from .intensity import Scaling, foreground, scaling
 from .masks import MaskReader, on_the_same_grid
@@ -156,6 +156,8 @@ def preprocessing_key(config: PreprocessConfig, rules: Rules | None = None) -> s
     versions = {name: importlib.metadata.version(name) for name in libraries}
     settings = config.model_dump(mode="json")
     parts = [PREPROCESSING_VERSION, settings, versions]
+    if measured:
+        parts.append(DISTANCE_MAP_VERSION)
     if rules is not None and rules.key():
         parts.append(rules.key())
     return json.dumps(parts, sort_keys=True)

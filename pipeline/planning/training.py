@@ -14,7 +14,7 @@ FEW_PATIENTS, MANY_PATIENTS = 100, 1000
 _LARGE = 64
 _STEPS_AN_EPOCH = 4
 _SMALLEST_BATCH = 2
-#: With fewer cases the best epoch is one that had luck: seen with 20 and with 90 (docs/recipes.md).
+#: With fewer cases the best epoch is one that had luck: seen with 20, and with 90 it was no better.
 FEW_VALIDATED = 100
 
 
