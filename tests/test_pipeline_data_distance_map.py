@@ -118,9 +118,24 @@ def test_a_volume_of_more_values_is_no_shape(tmp_path: Path) -> None:
     assert reason == "E_NOT_SHAPE: it has 0, 255 and 128 at least"
 
 
-def refusals(path: Path) -> list[str]:
+@pytest.mark.parametrize(
+    "update", [{"spacing": (3.0, 3.0, 3.0)}, {"size": (2, 2, 2)}], ids=["coarse", "cut"]
+)
+def test_a_shape_that_preprocessing_loses_is_refused(
+    tmp_path: Path, update: dict[str, tuple[float, ...]]
+) -> None:
+    voxels = np.zeros((21, 21, 21), dtype=np.uint8)
+    voxels[2, 2:19, 2:19] = 1  # a plate between two voxels of the coarse grid, off the centre
+    path = tmp_path / "plate.nii.gz"
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), path)
+    assert refusals(path) == []
+    (reason,) = refusals(path, KEEP.model_copy(update=update))
+    assert reason.startswith("E_SHAPE_LOST")
+
+
+def refusals(path: Path, config: PreprocessConfig = KEEP) -> list[str]:
     """Why preparing a volume for distances refuses it."""
-    store = VolumeStore(KEEP, MemoryCache())
+    store = VolumeStore(config, MemoryCache())
     _, refused = prepare(store, [Case("a", "a", path)], 0, lambda: None)
     return [f"{item.code}: {item.reason}" for item in refused]
 

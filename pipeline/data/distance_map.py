@@ -55,6 +55,19 @@ def in_voxel_edges(volume: MetaTensor) -> Scaling:
     return lambda part: part / edge
 
 
+def still_there(volume: MetaTensor) -> MetaTensor:
+    """The same distance map, once preprocessing is done with it.
+
+    Raises:
+        VolumeError: E_SHAPE_LOST: it is 0 throughout, for the shape fell between the voxels of a
+            coarser grid, or was cut away.
+    """
+    if not bool((volume.as_tensor() > 0).any()):
+        file = Path(str(volume.meta["filename_or_obj"]))
+        raise VolumeError(Reason.E_SHAPE_LOST, file, "no voxel that the network reads is inside")
+    return volume
+
+
 def inside_of_shape(volume: Tensor) -> Tensor:
     """Mask of the shape in a distance map (1, X, Y, Z): shallow places are below its mean."""
     return volume > 0

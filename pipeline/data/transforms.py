@@ -30,7 +30,13 @@ from monai.transforms import (
 from torch import Tensor
 
 from ..config import PreprocessConfig
-from .distance_map import DISTANCE_MAP_VERSION, distance_map, in_voxel_edges, inside_of_shape
+from .distance_map import (
+    DISTANCE_MAP_VERSION,
+    distance_map,
+    in_voxel_edges,
+    inside_of_shape,
+    still_there,
+)
 from .formats.rules import Rules
 from .intensity import Scaling, foreground, scaling
 from .masks import MaskReader, on_the_same_grid
@@ -67,7 +73,10 @@ def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
         steps.append(Respaced(config.spacing, {key: modes[key] for key in keys}))
     if config.crop == "foreground":
         steps.append(partial(cropped, inside=inside_of_shape) if measured else cropped)
-    return cast("Chain", Compose([*steps, *_scale_and_fit(config, keys)]))
+    steps += _scale_and_fit(config, keys)
+    if measured:
+        steps.append(Lambdad("image", still_there))
+    return cast("Chain", Compose(steps))
 
 
 def _scale_and_fit(config: PreprocessConfig, keys: tuple[str, ...]) -> list[Any]:

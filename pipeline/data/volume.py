@@ -138,6 +138,11 @@ class Reason(Enum):
         "distances are measured of shapes, and the volume has more than two values",
         "threshold it first, or choose another preprocess.intensity",
     )
+    E_SHAPE_LOST = (
+        "preprocessing leaves nothing of the shape",
+        "choose a finer preprocess.spacing or a larger preprocess.size, or set "
+        "preprocess.crop=foreground",
+    )
     E_MASK_FULL = (
         "the mask marks every voxel",
         "draw it again, with 0 outside the structure, or empty its cell in the mask column",
