@@ -25,7 +25,7 @@ from .data.sources.medmnist_files import found_file
 from .data.sources.medmnist_sets import SETS, file_name
 from .errors import ConfigError, DataError
 from .ladder import ladder
-from .ladder_config import Ladder, read_ladder
+from .ladder_config import Ladder, Rung, read_ladder
 from .ladder_table import climbed, reference_of, rung_figures, waiting
 from .markdown import put_part
 from .progress import Display, making_bar
@@ -40,8 +40,6 @@ SYMMETRY = "tuning/medmnist3d_symmetry"
 _GREY = ("intensity", "gamma", "noise", "blur")
 #: What networks read of a binary shape.
 _DISTANCE = "preprocess.intensity={name: distance, low: null, high: null}"
-#: The rung whose network reads the voxels as they are; of grey volumes all do.
-_VOXELS = "voxels"
 _RULES = "rules.json"
 #: A published set cannot be mended: what cannot be read is left out, and the page says which.
 _MOST_LEFT_OUT = 20
@@ -64,13 +62,13 @@ class Rules:
     rotate90: float
 
     def overrides(self) -> list[str]:
-        """The settings that follow for all rungs."""
+        """The settings that follow, whatever a rung says."""
         views = [] if self.flip > 0 else ["augment.test_time=none"]
         turns = [f"augment.flip={self.flip}", f"augment.rotate90={self.rotate90}"]
         return [*_without_grey(self.binary), *turns, *views]
 
-    def networks(self) -> list[str]:
-        """The settings that follow for rungs with a network."""
+    def defaults(self) -> list[str]:
+        """The settings that follow unless a rung says otherwise."""
         return [_DISTANCE] if self.binary else []
 
     def lines(self) -> list[str]:
@@ -194,12 +192,12 @@ def _one_set(
     for line in rules.lines():
         display.line(line)
     source = _ladder_of(size)
-    settings, networks = [*data, *rules.overrides()], rules.networks()
-    plan = read_ladder(source, settings, lambda _: None, networks)
-    chosen = _rungs_for(rules, plan, only, display)
-    if not rules.binary:
-        plan = plan.cut([rung.plan.name for rung in plan.rungs if rung.plan.name != _VOXELS])
-    compared = ladder(source, out / "ladder", display, settings, only=chosen, networks=networks)
+    settings, defaults = [*data, *rules.overrides()], rules.defaults()
+    plan = _without_repeats(read_ladder(source, settings, lambda _: None, defaults))
+    chosen = [rung.plan.name for rung in plan.rungs if not only or rung.plan.name in only]
+    if len(chosen) == 1:  # what was asked for repeats the reference: two must answer
+        chosen.append(plan.rungs[0].plan.name)
+    compared = ladder(source, out / "ladder", display, settings, only=chosen, defaults=defaults)
     told = [
         *rules.lines(),
         *_left_out(RunFolder(out / "ladder")),
@@ -218,16 +216,17 @@ def _basis(name: str, size: int, overrides: Sequence[str]) -> str:
     return sha256(json.dumps([*parts, search], sort_keys=True).encode())
 
 
-def _rungs_for(rules: Rules, plan: Ladder, only: Sequence[str], display: Display) -> list[str]:
-    """The rungs to climb: of grey volumes all networks read the voxels, so no rung repeats it."""
-    names = [rung.plan.name for rung in plan.rungs if not only or rung.plan.name in only]
-    if rules.binary or _VOXELS not in names:
-        return names
-    if only:
-        display.line(f"{_VOXELS}: left out, for it would be {REFERENCE} again")
-    names.remove(_VOXELS)
-    # Two must answer, to be compared.
-    return names if len(names) > 1 else [plan.rungs[0].plan.name, *names]
+def _without_repeats(plan: Ladder) -> Ladder:
+    """The ladder without trainings that an earlier rung does too.
+
+    Of grey volumes all networks read the voxels, so the rung that asks what that does is none.
+    """
+    kept: list[Rung] = []
+    for rung in plan.rungs:
+        trained = rung.plan.kind == "train"
+        if not (trained and any(rung.config == other.config for other in kept)):
+            kept.append(rung)
+    return plan.cut([rung.plan.name for rung in kept])
 
 
 def _ladder_of(size: int) -> str:

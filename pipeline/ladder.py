@@ -64,7 +64,7 @@ def ladder(
     *,
     only: Collection[str] = (),
     page: Path | None = None,
-    networks: Sequence[str] = (),
+    defaults: Sequence[str] = (),
 ) -> Comparison:
     """Climbs every rung that is not finished yet, and compares all of them.
 
@@ -77,12 +77,12 @@ def ladder(
             finished of them is compared too. All of them by default.
         page: A Markdown file that gets a table of the rungs, in place of the one of an earlier
             start.
-        networks: `section.key=value`, for the rungs with a network, unless they say otherwise.
+        defaults: `section.key=value`, for all rungs that do not say otherwise.
 
     Raises:
         VolclassError: Whatever the user can mend, with the name of the rung; finished rungs stay.
     """
-    plan = read_ladder(source, overrides, display.line, networks)
+    plan = read_ladder(source, overrides, display.line, defaults)
     chosen = [rung.plan.name for rung in (plan.cut(only) if only else plan).rungs]
     whole = plan = _with_starts(_with_one_cache(plan, RunFolder(out).cache(plan.base)), out)
     for rung in plan.rungs:
@@ -135,7 +135,7 @@ def _with_starts(plan: Ladder, out: Path) -> Ladder:
 
 def _check(rung: Rung) -> None:
     """Refuses a network that cannot be built before an earlier rung has taken hours."""
-    if rung.plan.has_network:
+    if rung.plan.kind in ("train", "probe", "pretrain"):
         check_network(rung.config)
 
 

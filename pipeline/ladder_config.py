@@ -79,11 +79,6 @@ class RungConfig(Section):
         return self.title or self.name
 
     @property
-    def has_network(self) -> bool:
-        """Whether a network reads the volumes."""
-        return self.kind in ("train", "probe", "pretrain")
-
-    @property
     def reads_covariates(self) -> bool:
         """Whether clinical variables take part."""
         return self.covariates or self.kind == "clinical"
@@ -218,7 +213,7 @@ def read_ladder(
     source: str,
     overrides: Sequence[str],
     note: Callable[[str], None],
-    networks: Sequence[str] = (),
+    defaults: Sequence[str] = (),
 ) -> Ladder:
     """Reads a ladder file and makes the configuration of every rung.
 
@@ -227,7 +222,7 @@ def read_ladder(
         overrides: `section.key=value`, for all rungs and after all else; not against what a rung
             says of its own network.
         note: Told what was left out of a configuration, and of which.
-        networks: `section.key=value`, for the rungs with a network, unless they say otherwise.
+        defaults: `section.key=value`, for all rungs that do not say otherwise.
 
     Raises:
         ConfigError: The file is missing or no ladder, a rung's configuration is not valid, or an
@@ -239,20 +234,10 @@ def read_ladder(
     )
     beside = path.parent / plan.config
     start = str(beside) if beside.is_file() else plan.config
-    shared = list(overrides_of(plan.settings, path.parent))
+    shared = [*overrides_of(plan.settings, path.parent), *defaults]
     base = load_config(start, [*shared, *overrides])
     _check_one_network_for_all(plan, overrides)
-    rungs = tuple(
-        _rung(
-            rung,
-            start,
-            [*shared, *(networks if rung.has_network else ())],
-            overrides,
-            path.parent,
-            note,
-        )
-        for rung in plan.rungs
-    )
+    rungs = tuple(_rung(rung, start, shared, overrides, path.parent, note) for rung in plan.rungs)
     if base.data.covariates and not any(rung.reads_covariates for rung in plan.rungs):
         note("data.covariates: no rung reads them; add a clinical rung, or covariates: true")
     return Ladder(base, rungs)

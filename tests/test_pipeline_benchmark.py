@@ -91,6 +91,7 @@ def put_set(
     binary: bool,
     noise: bool = False,
     copied: bool = False,
+    spoilt: bool = False,
 ) -> Path:
     """Writes a small set in the official layout, which counts as the official one."""
     folder.mkdir()
@@ -100,6 +101,8 @@ def put_set(
         images = made_volumes(count, generator, binary=binary)
         if noise and split == "test":
             images = np.random.default_rng(1).integers(0, 2, images.shape, dtype=np.uint8) * 255
+        if spoilt and split == "test":
+            images[0, 0, 0, 0] = 100
         if copied and split == "test":
             images[0] = arrays["train_images"][0]
         arrays[f"{split}_images"] = images
@@ -295,7 +298,7 @@ def test_copies_within_a_published_set_are_said_and_not_refused(
 def test_rules_become_settings(rules: Rules, expected: Sequence[str]) -> None:
     assert set(expected) <= set(rules.overrides())
     assert ("augment.noise=0.0" in rules.overrides()) == rules.binary
-    assert bool(rules.networks()) == rules.binary
+    assert bool(rules.defaults()) == rules.binary
 
 
 def intensity_of(out: Path, rung: str) -> str:
@@ -307,7 +310,7 @@ def intensity_of(out: Path, rung: str) -> str:
 
 def test_networks_alone_read_the_distances_of_shapes(done: Done) -> None:
     found = {rung: intensity_of(done.out, rung) for rung in ("shape", "nano", "voxels")}
-    assert found == {"shape": "window", "nano": "distance", "voxels": "window"}
+    assert found == {"shape": "unit", "nano": "distance", "voxels": "window"}
 
 
 def test_of_grey_volumes_networks_read_the_voxels_and_no_rung_repeats_it(
@@ -318,12 +321,21 @@ def test_of_grey_volumes_networks_read_the_voxels_and_no_rung_repeats_it(
     assert "voxels as they are" not in " ".join(lines)
     assert not (tmp_path / "out" / f"{NAME}_28" / "ladder" / "voxels").exists()
     assert intensity_of(tmp_path / "out", "nano") == "window"
-    shown = Lines()
     again = benchmark(
-        root, tmp_path / "out", tmp_path / "page.md", shown, overrides=SMALL, only=["voxels"]
+        root, tmp_path / "out", tmp_path / "page.md", Lines(), overrides=SMALL, only=["voxels"]
     )
     assert again == lines
-    assert "voxels: left out, for it would be nano again" in shown.shown
+
+
+def test_a_test_case_that_is_no_shape_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = put_set(tmp_path / "data", monkeypatch, binary=True, spoilt=True)
+    lines = benchmark(
+        root, tmp_path / "out", tmp_path / "page.md", Lines(), overrides=SMALL, only=["nano_shape"]
+    )
+    assert "Left out: test_0000 (E_NOT_SHAPE)" in " ".join(lines)
+    assert any(line.startswith("| PoolFormer nano |") for line in lines)
 
 
 def test_the_search_reads_what_the_networks_read(done: Done) -> None:

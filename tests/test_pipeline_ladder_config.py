@@ -257,18 +257,15 @@ def intensities(found: Ladder) -> dict[str, str]:
     return {rung.plan.name: rung.config.preprocess.intensity.name for rung in found.rungs}
 
 
-def test_what_is_set_for_networks_reaches_no_baseline_and_gives_way_to_the_rung(
-    tmp_path: Path,
-) -> None:
-    source = written(tmp_path, READERS)
-    network = ["preprocess.intensity.name=percentiles"]
-    found = read_ladder(source, (), lambda _: None, network)
-    percentiles = dict.fromkeys(("warm", "net", "features"), "percentiles")
-    assert intensities(found) == {
-        **{"histogram": "zscore", "shape": "zscore", "own": "zscore"},
-        **percentiles,
-    }
-    over = read_ladder(source, ["preprocess.intensity.name=unit"], lambda _: None, network)
+def test_a_default_gives_way_to_the_rung_and_to_overrides(tmp_path: Path) -> None:
+    source, default = written(tmp_path, READERS), ["preprocess.intensity.name=percentiles"]
+    found = read_ladder(source, (), lambda _: None, default)
+    others = set(intensities(found).items()) - {("own", "zscore")}
+    assert {name for _, name in others} == {"percentiles"}
+    assert intensities(found)["own"] == "zscore"
+    # The cases of all rungs are read as the rungs read them.
+    assert found.base.preprocess.intensity.name == "percentiles"
+    over = read_ladder(source, ["preprocess.intensity.name=unit"], lambda _: None, default)
     assert set(intensities(over).values()) == {"unit"}
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from .intensity import Scaling
 from .spacing import spacing_of
 from .thickness import depths
 from .volume import Reason, VolumeError
@@ -46,26 +46,22 @@ def distance_map(volume: MetaTensor) -> MetaTensor:
     return MetaTensor(torch.from_numpy(lengths)[None], meta=volume.meta)
 
 
-def in_voxel_edges(volume: MetaTensor) -> Scaling:
-    """Lengths in mm to lengths in edges of a cube as large as a voxel of the volume.
+def in_voxel_edges(volume: MetaTensor) -> Tensor:
+    """A distance map as the network reads it: in edges of a cube as large as a voxel, not in mm.
 
     So a shape that is scaled together with its voxels keeps its depths.
-    """
-    edge = float(np.cbrt(np.prod(spacing_of(volume))))
-    return lambda part: part / edge
 
-
-def still_there(volume: MetaTensor) -> MetaTensor:
-    """The same distance map, once preprocessing is done with it.
+    Args:
+        volume: (1, X, Y, Z) in mm, when all else is done with it.
 
     Raises:
         VolumeError: E_SHAPE_LOST: it is 0 throughout, for the shape fell between the voxels of a
             coarser grid, or was cut away.
     """
-    if not bool((volume.as_tensor() > 0).any()):
+    if not bool(inside_of_shape(volume.as_tensor()).any()):
         file = Path(str(volume.meta["filename_or_obj"]))
         raise VolumeError(Reason.E_SHAPE_LOST, file, "no voxel that the network reads is inside")
-    return volume
+    return cast("Tensor", volume / float(np.cbrt(np.prod(spacing_of(volume)))))
 
 
 def inside_of_shape(volume: Tensor) -> Tensor:

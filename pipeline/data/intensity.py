@@ -26,7 +26,7 @@ def scaling(config: IntensityConfig, volume: Tensor) -> Scaling:
     """What a configuration makes of the grey values of a volume.
 
     Args:
-        config: Which way; lengths of a distance map have a scaling of their own.
+        config: Which way; a distance map stays as it is.
         volume: On a CPU, any shape; what is measured is measured on it.
     """
     match config.name:

@@ -30,13 +30,7 @@ from monai.transforms import (
 from torch import Tensor
 
 from ..config import PreprocessConfig
-from .distance_map import (
-    DISTANCE_MAP_VERSION,
-    distance_map,
-    in_voxel_edges,
-    inside_of_shape,
-    still_there,
-)
+from .distance_map import DISTANCE_MAP_VERSION, distance_map, in_voxel_edges, inside_of_shape
 from .formats.rules import Rules
 from .intensity import Scaling, foreground, scaling
 from .masks import MaskReader, on_the_same_grid
@@ -75,28 +69,24 @@ def preprocessing(config: PreprocessConfig, *, masks: bool = False) -> Chain:
         steps.append(partial(cropped, inside=inside_of_shape) if measured else cropped)
     steps += _scale_and_fit(config, keys)
     if measured:
-        steps.append(Lambdad("image", still_there))
+        steps.append(Lambdad("image", in_voxel_edges))
     return cast("Chain", Compose(steps))
 
 
 def _scale_and_fit(config: PreprocessConfig, keys: tuple[str, ...]) -> list[Any]:
     """The steps that scale grey values and bring volumes to their size."""
-    size, measured = config.size, config.intensity.name == "distance"
+    size = config.size
     # A shape that fills its box leaves no voxel of the outside whose value could be taken.
-    outside = 0.0 if measured else None
+    outside = 0.0 if config.intensity.name == "distance" else None
 
     def scale(volume: MetaTensor) -> Scaling:
-        if measured:
-            return in_voxel_edges(volume)
         return scaling(config.intensity, volume.as_tensor())
 
     if config.fit == "resize":
         # `nearest-exact` takes the voxels that trilinear interpolation is centred on.
         modes = ("trilinear", "nearest-exact")[: len(keys)]
         resized = Resized(keys, spatial_size=size, mode=modes)
-        scaled = Lambdad("image", lambda volume: scale(volume)(volume))
-        # The edge of a voxel is that of the network's grid.
-        return [resized, scaled] if measured else [scaled, resized]
+        return [Lambdad("image", lambda volume: scale(volume)(volume)), resized]
     # Scaling keeps the order of values, so the minimum with which is padded stays the minimum.
     fitted = Lambdad("image", lambda volume: scale(volume)(pad_or_crop(volume, size, outside)))
     steps: list[Any] = [fitted]
