@@ -6,6 +6,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+#: Values of a sample from which on it is read by columns, and how many these are.
+_LARGE, _COLUMNS = 1 << 17, 64
+
 Over: TypeAlias = Literal["sample", "batch", "nothing"]
 
 
@@ -103,6 +106,17 @@ def _of_batch(norm: nn.BatchNorm3d, tokens: Tensor) -> Moments:
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    if rows.dtype == torch.float32 and rows.shape[1] >= _LARGE and rows.shape[1] % _COLUMNS == 0:
+        return _moments_by_columns(rows)
     # Two passes, each summed pairwise: var_mean takes many times as long on a CPU.
     mean = rows.mean(1)
     return mean, (rows - mean[:, None]).square_().mean(1)
+
+
+def _moments_by_columns(rows: Tensor) -> tuple[Tensor, Tensor]:
+    # Of columns, by what a batch norm takes of its channels: no grid is written. Columns are of one
+    # length, so the variance of all is the mean of theirs and the variance of their means.
+    parts = [torch.batch_norm_update_stats(row.view(-1, _COLUMNS), None, None, 0.0) for row in rows]
+    means, variances = (torch.stack(each) for each in zip(*parts, strict=True))
+    mean = means.mean(1)
+    return mean, variances.mean(1) + (means - mean[:, None]).square_().mean(1)

@@ -11,16 +11,21 @@ import torch
 from torch import Tensor
 
 
+def onednn_is_on() -> bool:
+    """Whether torch was built with oneDNN, and nobody has switched it off."""
+    return torch._C._has_mkldnn and torch._C._get_mkldnn_enabled()
+
+
 @cache
-def _has_onednn() -> bool:
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and torch._C._has_mkldnn
+def _is_avx512() -> bool:
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def _by_onednn(*factors: Tensor) -> bool:
     plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in factors)
     # The operator has no gradient, and would leave it out in silence.
     recorded = torch.is_grad_enabled() and any(each.requires_grad for each in factors)
-    return plain and not recorded and _has_onednn() and torch._C._get_mkldnn_enabled()
+    return plain and not recorded and _is_avx512() and onednn_is_on()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

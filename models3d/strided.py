@@ -2,11 +2,11 @@
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .layers import Triple
+from .products import linear
 from .recording import records_operators
 
 #: Weights of an output channel for each place, from which on one product took less time than
@@ -49,7 +49,7 @@ def _as_product(conv: nn.Conv3d, x: Tensor, grid: Triple) -> Tensor:
         patches = patches.unfold(2 + axis, kernel, stride)
     rows = patches.movedim(1, 4).flatten(0, 3).flatten(1)
     assert conv.bias is not None
-    mapped = torch.addmm(conv.bias, rows, conv.weight.flatten(1).T)
+    mapped = linear(rows, conv.weight.flatten(1), conv.bias)
     return mapped.view(x.shape[0], *grid, conv.out_channels).movedim(-1, 1)
 
 

@@ -6,7 +6,6 @@ refusals come at once.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +29,7 @@ from .console import (
 from .data.signals import end_loading_processes_at_exit
 from .data_verbs import audit
 from .plan_verb import plan
+from .process_start import prepare_process
 from .reliability_verb import reliability
 from .search_verbs import bench, benchmark, ladder, tune
 
@@ -303,12 +303,7 @@ def _refuse_namesakes() -> None:
 def main(verb: str | None = None) -> None:
     """Entry of the console command, and of the scripts, which are its verbs."""
     _refuse_namesakes()
-    # Threads that spin long while they wait for each other starve the loading processes, and
-    # themselves where the machine is shared; threads that sleep at once take most of the time to
-    # wake. So they spin shortly. OpenMP reads this once, when torch is imported.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    prepare_process()
     end_loading_processes_at_exit()
     arguments = sys.argv[1:] if verb is None else [verb, *sys.argv[1:]]
     program: Callable[..., object] = app

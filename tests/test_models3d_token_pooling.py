@@ -1,0 +1,63 @@
+"""Sums over windows and moments of tokens, read in few passes, are those of the definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from models3d import create_model
+from models3d.layers import Triple, window_sum
+from models3d.moments import moments_of
+from models3d.token_functions import grid_of
+from models3d.token_pooling import counts_of_windows, sums_of_windows
+
+Extents = st.tuples(*[st.sampled_from((1, 3, 5))] * 3)
+Grids = st.tuples(*[st.integers(1, 6)] * 3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(grid=Grids, window=Extents, batch=st.integers(1, 3), channels=st.sampled_from((1, 3, 16)))
+def test_sums_of_windows_are_those_of_shifted_copies(
+    grid: Triple, window: Triple, batch: int, channels: int
+) -> None:
+    x = grid_of(torch.randn(batch, grid[0] * grid[1] * grid[2], channels), grid)
+    expected = window_sum(x.double(), window)
+    torch.testing.assert_close(sums_of_windows(x, window).double(), expected, rtol=1e-5, atol=1e-5)
+    ones = torch.ones(1, 1, *grid, dtype=torch.float64)
+    counts = counts_of_windows(grid, window, torch.float64)
+    torch.testing.assert_close(counts, window_sum(ones, window)[0, 0])
+
+
+def test_autocast_does_not_lower_the_precision_of_sums() -> None:
+    x = torch.full((1, 2, 3, 3, 3), 1.001)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = sums_of_windows(x, (3, 3, 3))
+    assert found.dtype == torch.float32
+    assert found[0, 0, 1, 1, 1].item() == pytest.approx(27.027, abs=1e-4)
+
+
+def test_counts_made_while_predicting_serve_training_too() -> None:
+    counts_of_windows.cache_clear()
+    block = create_model("poolformer3d_t").get_submodule("stages.0.blocks.0")
+    x = torch.randn(1, 32, 3, 4, 5)
+    with torch.inference_mode():
+        block(x)
+    assert counts_of_windows.cache_info().currsize == 1
+    block(x.requires_grad_()).sum().backward()
+    assert x.grad is not None
+    assert counts_of_windows.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_moments_of_large_samples_hold_far_from_zero(samples: int) -> None:
+    torch.manual_seed(0)
+    tokens = torch.randn(samples, 2048, 64) + 300.0
+    tokens[0] *= 2.0
+    found = moments_of(nn.GroupNorm(1, 64), tokens)
+    rows = tokens.double().flatten(1)
+    expected = (rows.var(1, correction=0) + 1e-5).rsqrt()
+    torch.testing.assert_close(found.mean[:, 0].double(), rows.mean(1), rtol=1e-6, atol=0.0)
+    torch.testing.assert_close(found.inverse[:, 0].double(), expected, rtol=1e-5, atol=0.0)
