@@ -94,7 +94,19 @@ def _of_batch(norm: nn.BatchNorm3d, tokens: Tensor) -> Moments:
     columns = tokens.flatten(0, 1)
     mean = columns.mean(0)
     variance = (columns - mean).square_().mean(0)
-    count = columns.shape[0]
+    keep_averages_(norm, mean, variance, len(columns))
+    return Moments(mean[None], torch.rsqrt(variance + norm.eps)[None], "batch")
+
+
+def keep_averages_(norm: nn.BatchNorm3d, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Update the running averages of a batch norm, in place, as it does in training.
+
+    Args:
+        norm: the norm.
+        mean: ``(C)``.
+        variance: ``(C)``, of the ``count`` voxels themselves.
+        count: of how many voxels of the batch.
+    """
     assert norm.num_batches_tracked is not None
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -102,7 +114,6 @@ def _of_batch(norm: nn.BatchNorm3d, tokens: Tensor) -> Moments:
     norm.num_batches_tracked.add_(1)
     norm.running_mean.lerp_(mean, norm.momentum)
     norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
-    return Moments(mean[None], torch.rsqrt(variance + norm.eps)[None], "batch")
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:

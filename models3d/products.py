@@ -10,6 +10,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
+#: Columns below which turning the factors, as oneDNN wants them here, costs more than is gained.
+_NARROW = 32
+
 
 def onednn_is_on() -> bool:
     """Whether torch was built with oneDNN, and nobody has switched it off."""
@@ -52,7 +55,8 @@ def add_outer_(total: Tensor, columns: Tensor, rows: Tensor) -> None:
         columns: ``(samples, out)``.
         rows: ``(samples, in)``.
     """
-    if not _by_onednn(columns, rows):
+    narrow = min(columns.shape[1], rows.shape[1]) < _NARROW
+    if narrow or not _by_onednn(columns, rows):
         total.addmm_(columns.T, rows)
     elif columns.shape[1] <= rows.shape[1]:
         total.add_(linear(columns.T, rows.T))

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from .heads import fresh_classifier, make_classifier
 from .layers import NormName, make_norm
+from .token_statistics import has_statistics, pooled_by_statistics
 
 StagesName: TypeAlias = Literal["last", "all"]
 PoolingName: TypeAlias = Literal["mean", "stats"]
@@ -145,10 +146,11 @@ class StageHead(nn.Module):
         self.fc = fresh_classifier(self.num_features, num_classes, next(self.parameters()))
 
     def _pooled(self, index: int, x: Tensor, weights: Tensor | None) -> Tensor:
-        values = self.normalise(index, x).flatten(2)
-        if weights is None:
-            return pool_voxels(values, self.pool)
-        return pool_voxels(values, self.pool, shrink(weights, x.shape[2:]).flatten(2))
+        counts = None if weights is None else shrink(weights, x.shape[2:]).flatten(2)
+        norm = self.norms[index]
+        if self.pool == "stats" and has_statistics(norm, x):
+            return pooled_by_statistics(x, norm, counts)
+        return pool_voxels(self.normalise(index, x).flatten(2), self.pool, counts)
 
     def _logits(self, vector: Tensor) -> Tensor:
         logits: Tensor = self.fc(vector)
