@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-#: Values of a sample from which on it is read by columns, and how many these are.
-_LARGE, _COLUMNS = 1 << 17, 64
+#: Values of a block of a large sample, and columns as which it is read.
+_BLOCK, _COLUMNS = 1 << 17, 64
 
 Over: TypeAlias = Literal["sample", "batch", "nothing"]
 
@@ -117,17 +117,27 @@ def keep_averages_(norm: nn.BatchNorm3d, mean: Tensor, variance: Tensor, count: 
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
-    if rows.dtype == torch.float32 and rows.shape[1] >= _LARGE and rows.shape[1] % _COLUMNS == 0:
-        return _moments_by_columns(rows)
+    if rows.dtype == torch.float32 and rows.shape[1] >= _BLOCK and rows.shape[1] % _COLUMNS == 0:
+        return _moments_by_blocks(rows)
     # Two passes, each summed pairwise: var_mean takes many times as long on a CPU.
     mean = rows.mean(1)
     return mean, (rows - mean[:, None]).square_().mean(1)
 
 
-def _moments_by_columns(rows: Tensor) -> tuple[Tensor, Tensor]:
-    # Of columns, by what a batch norm takes of its channels: no grid is written. Columns are of one
-    # length, so the variance of all is the mean of theirs and the variance of their means.
-    parts = [torch.batch_norm_update_stats(row.view(-1, _COLUMNS), None, None, 0.0) for row in rows]
-    means, variances = (torch.stack(each) for each in zip(*parts, strict=True))
-    mean = means.mean(1)
-    return mean, variances.mean(1) + (means - mean[:, None]).square_().mean(1)
+def _moments_by_blocks(rows: Tensor) -> tuple[Tensor, Tensor]:
+    # What a batch norm takes of its channels, which writes no grid; of columns of blocks, which are
+    # short, for each is summed one value after the other. The variance of all is the mean of theirs
+    # and the variance of their means.
+    columns = rows.view(len(rows), -1, _COLUMNS)
+    lengths = [len(block) for block in torch.split(columns[0], _BLOCK // _COLUMNS)]
+    parts = [
+        torch.batch_norm_update_stats(block, None, None, 0.0)
+        for sample in columns
+        for block in torch.split(sample, lengths)
+    ]
+    found = (torch.stack(each) for each in zip(*parts, strict=True))
+    means, variances = (each.view(len(rows), -1, _COLUMNS) for each in found)
+    share = rows.new_tensor(lengths)[:, None] / rows.shape[1]
+    mean = (means * share).sum((1, 2))
+    spread = variances + (means - mean[:, None, None]).square_()
+    return mean, (spread * share).sum((1, 2))

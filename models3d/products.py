@@ -1,4 +1,4 @@
-"""Matrix products on a CPU, by the library that is faster there.
+"""Matrix products on a CPU, by the library that is faster there; and where oneDNN is fast.
 
 torch multiplies float32 by MKL, which on CPUs of other makers leaves half of AVX-512 unused;
 oneDNN, which does torch's convolutions, uses it everywhere. The operator is the one that torch's
@@ -14,21 +14,21 @@ from torch import Tensor
 _NARROW = 32
 
 
-def onednn_is_on() -> bool:
-    """Whether torch was built with oneDNN, and nobody has switched it off."""
-    return torch._C._has_mkldnn and torch._C._get_mkldnn_enabled()
+def has_fast_onednn() -> bool:
+    """Whether oneDNN is the faster library here, and nobody has switched it off."""
+    return _has_onednn() and torch._C._get_mkldnn_enabled()
 
 
 @cache
-def _is_avx512() -> bool:
-    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+def _has_onednn() -> bool:
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and torch._C._has_mkldnn
 
 
 def _by_onednn(*factors: Tensor) -> bool:
     plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in factors)
     # The operator has no gradient, and would leave it out in silence.
     recorded = torch.is_grad_enabled() and any(each.requires_grad for each in factors)
-    return plain and not recorded and _is_avx512() and onednn_is_on()
+    return plain and not recorded and has_fast_onednn()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

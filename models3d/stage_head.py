@@ -148,7 +148,7 @@ class StageHead(nn.Module):
     def _pooled(self, index: int, x: Tensor, weights: Tensor | None) -> Tensor:
         counts = None if weights is None else shrink(weights, x.shape[2:]).flatten(2)
         norm = self.norms[index]
-        if self.pool == "stats" and has_statistics(norm, x):
+        if self.pool == "stats" and has_statistics(norm, x, counts):
             return pooled_by_statistics(x, norm, counts)
         return pool_voxels(self.normalise(index, x).flatten(2), self.pool, counts)
 

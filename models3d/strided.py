@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -49,7 +50,11 @@ def _as_product(conv: nn.Conv3d, x: Tensor, grid: Triple) -> Tensor:
         patches = patches.unfold(2 + axis, kernel, stride)
     rows = patches.movedim(1, 4).flatten(0, 3).flatten(1)
     assert conv.bias is not None
-    mapped = linear(rows, conv.weight.flatten(1), conv.bias)
+    weight = conv.weight.flatten(1)
+    if torch.is_autocast_enabled("cpu"):  # which lowers the precision of torch's products alone
+        mapped = torch.addmm(conv.bias, rows, weight.T)
+    else:
+        mapped = linear(rows, weight, conv.bias)
     return mapped.view(x.shape[0], *grid, conv.out_channels).movedim(-1, 1)
 
 

@@ -19,15 +19,17 @@ _CACHED = 1 << 18
 
 
 class ChannelStatistics(torch.autograd.Function):
-    """Statistics of each channel over the tokens of each sample."""
+    """Statistics of each channel over the tokens of each sample; once differentiable."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, share: Tensor | None) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor, pivot: Tensor, share: Tensor | None) -> Tensor:
         """Measure tokens ``(B, T, C)``.
 
         Args:
             ctx: keeps what the backward pass takes.
             x: the tokens.
+            pivot: ``(C)``, from which they are measured: one of them, so that channels that hardly
+                vary keep their digits.
             share: ``(B, T)``, what part of a sample each token is, their sum 1; all alike for
                 ``None``.
 
@@ -36,51 +38,56 @@ class ChannelStatistics(torch.autograd.Function):
             share, and the maximum over the tokens that have any.
         """
         found = x.new_empty((5, x.shape[0], x.shape[2]))
-        largest_at = torch.empty(found.shape[1:], dtype=torch.int64)
+        largest_at = x.new_empty(found.shape[1:], dtype=torch.int64)
         for some in _samples(x):
             part = None if share is None else share[some]
-            largest_at[some] = _measure(x[some], part, found[:, some])
+            largest_at[some] = _measure(x[some] - pivot, part, found[:, some])
         kept = () if share is None else (share,)
-        ctx.save_for_backward(x, found, largest_at, *kept)
+        ctx.save_for_backward(x, pivot, found, largest_at, *kept)
         return found
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Give the gradient of the tokens; of equal maxima one takes it all."""
         saved: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]
-        x, found, largest_at = saved[:3]
-        share = saved[3] if len(saved) > 3 else None
+        x, pivot, found, largest_at = saved[:4]
+        share = saved[4] if len(saved) > 4 else None
         mean, _, centre, deviation, _ = found
         by_mean, by_variance, by_centre, by_deviation, by_largest = gradient
         count = x.shape[1]
-        # Each gradient is a line in x, the latter two times the share of the token.
-        slope = by_variance * (2 / count)
-        level = by_mean / count - slope * mean
-        # A deviation of 0 has no direction in which it grows.
-        share_slope = torch.where(deviation > 0, by_deviation / deviation, 0.0)
-        share_level = by_centre - share_slope * centre
+        # Of a variance the gradient is a line through the mean, and of a deviation too; one of 0
+        # has no direction in which it grows.
+        slope, level = by_variance * (2 / count), by_mean / count
+        centre_slope = torch.where(deviation > 0, by_deviation / deviation, 0.0)
         if share is None:
-            slope, level = slope + share_slope / count, level + share_level / count
+            slope, level = slope + centre_slope / count, level + by_centre / count
         whole = torch.empty_like(x)
         for some in _samples(x):
-            part, out = x[some], whole[some]
-            torch.addcmul(level[some, None], part, slope[some, None], out=out)
+            part, out = x[some] - pivot, whole[some]
+            _line(part, mean[some], slope[some], level[some], out)
             if share is not None:
-                line = torch.addcmul(share_level[some, None], part, share_slope[some, None])
+                line = torch.empty_like(part)
+                _line(part, centre[some], centre_slope[some], by_centre[some], line)
                 out.addcmul_(line, share[some, :, None])
         whole.scatter_add_(1, largest_at[:, None], by_largest[:, None])
-        return whole, None
+        return whole, None, None
 
 
-def has_statistics(norm: nn.Module, x: Tensor) -> TypeGuard[nn.GroupNorm | nn.BatchNorm3d]:
+def has_statistics(
+    norm: nn.Module, x: Tensor, weights: Tensor | None
+) -> TypeGuard[nn.GroupNorm | nn.BatchNorm3d]:
     """Whether a map can be pooled without its being normed first.
 
     Args:
         norm: of the map.
         x: the map, ``(B, C, *grid)``.
+        weights: how much each voxel counts; they must want no gradient.
     """
-    if len([*norm.parameters()]) > 0 or x.dtype not in (torch.float32, torch.float64):
+    learned = weights is not None and weights.requires_grad
+    if learned or any(True for _ in norm.parameters()):
+        return False
+    if x.dtype not in (torch.float32, torch.float64) or getattr(norm, "momentum", 0.0) is None:
         return False
     return runs_by_tokens(norm, x) and x.movedim(1, -1).is_contiguous()
 
@@ -100,12 +107,20 @@ def pooled_by_statistics(
     """
     tokens = x.movedim(1, -1).flatten(1, -2)
     share = None if weights is None else (weights / weights.sum(-1, keepdim=True)).flatten(1)
-    found: Tensor = ChannelStatistics.apply(tokens, None if share is None else share.to(x.dtype))
+    share = None if share is None else share.to(x.dtype)
+    pivot = tokens[0, 0].detach()
+    found: Tensor = ChannelStatistics.apply(tokens, pivot, share)
     mean, variance, centre, deviation, largest = found.unbind()
-    level, inverse = _moments(norm, mean, variance, tokens.shape[1])
+    level, inverse = _moments(norm, mean, variance, pivot, tokens.shape[1])
     return torch.cat(
         ((centre - level) * inverse, (largest - level) * inverse, deviation * inverse), dim=1
     )
+
+
+def _line(x: Tensor, centre: Tensor, slope: Tensor, level: Tensor, out: Tensor) -> None:
+    # The difference first, as it may be far smaller than what it is of.
+    torch.sub(x, centre[:, None], out=out)
+    torch.addcmul(level[:, None], out, slope[:, None], out=out)
 
 
 def _measure(x: Tensor, share: Tensor | None, found: Tensor) -> Tensor:
@@ -128,18 +143,22 @@ def _measure(x: Tensor, share: Tensor | None, found: Tensor) -> Tensor:
 
 
 def _moments(
-    norm: nn.GroupNorm | nn.BatchNorm3d, mean: Tensor, variance: Tensor, count: int
+    norm: nn.GroupNorm | nn.BatchNorm3d, mean: Tensor, variance: Tensor, pivot: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean and inverse deviation that a norm takes, from those of channels of ``count`` voxels."""
-    if isinstance(norm, nn.BatchNorm3d) and not norm.training:
+    """Mean, from the pivot, and inverse deviation that a norm takes, from those of channels."""
+    if isinstance(norm, nn.GroupNorm):
+        # The channels of a sample have one mean, so their own pivots have to go.
+        mean = mean + pivot
+        level = mean.mean(1, keepdim=True)
+        whole = (variance + (mean - level).square()).mean(1, keepdim=True)
+        return level - pivot, torch.rsqrt(whole + norm.eps)
+    if not norm.training:
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        return norm.running_mean, torch.rsqrt(norm.running_var + norm.eps)
-    axis = 1 if isinstance(norm, nn.GroupNorm) else 0
-    level = mean.mean(axis, keepdim=True)
-    whole = (variance + (mean - level).square()).mean(axis, keepdim=True)
-    if isinstance(norm, nn.BatchNorm3d):
-        keep_averages_(norm, level[0].detach(), whole[0].detach(), count * len(mean))
+        return norm.running_mean - pivot, torch.rsqrt(norm.running_var + norm.eps)
+    level = mean.mean(0)
+    whole = (variance + (mean - level).square()).mean(0)
+    keep_averages_(norm, (level + pivot).detach(), whole.detach(), count * len(mean))
     return level, torch.rsqrt(whole + norm.eps)
 
 

@@ -193,7 +193,7 @@ def _one_set(
         display.line(line)
     source = _ladder_of(size)
     settings, defaults = [*data, *rules.overrides()], rules.defaults()
-    plan = _without_repeats(read_ladder(source, settings, lambda _: None, defaults))
+    plan = _without_repeats(read_ladder(source, settings, lambda _: None, defaults), display)
     chosen = [rung.plan.name for rung in plan.rungs if not only or rung.plan.name in only]
     if len(chosen) == 1:  # what was asked for repeats the reference: two must answer
         chosen.append(plan.rungs[0].plan.name)
@@ -216,17 +216,24 @@ def _basis(name: str, size: int, overrides: Sequence[str]) -> str:
     return sha256(json.dumps([*parts, search], sort_keys=True).encode())
 
 
-def _without_repeats(plan: Ladder) -> Ladder:
+def _without_repeats(plan: Ladder, display: Display) -> Ladder:
     """The ladder without trainings that an earlier rung does too.
 
     Of grey volumes all networks read the voxels, so the rung that asks what that does is none.
     """
     kept: list[Rung] = []
     for rung in plan.rungs:
-        trained = rung.plan.kind == "train"
-        if not (trained and any(rung.config == other.config for other in kept)):
+        same = next((other for other in kept if _trains_alike(rung, other)), None)
+        if same is None:
             kept.append(rung)
+        else:
+            display.line(f"{rung.plan.name}: left out, for it would be {same.plan.name} again")
     return plan.cut([rung.plan.name for rung in kept])
+
+
+def _trains_alike(rung: Rung, other: Rung) -> bool:
+    both = rung.plan.kind == other.plan.kind == "train"
+    return both and rung.plan.start == other.plan.start and rung.config == other.config
 
 
 def _ladder_of(size: int) -> str:

@@ -6,10 +6,11 @@ import ctypes
 import os
 import platform
 
-#: glibc's <malloc.h>: memory beyond this size, freed at the end of the heap, goes back to the
-#: system; and requests beyond this size are mapped, so that freeing always gives them back.
+#: glibc's <malloc.h>: what is freed at the end of the heap goes back to the system where it is
+#: more than the first; requests above the second are mapped, and always go back.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT = 1 << 30
+#: Bytes that are kept, and the largest threshold for mapping that all versions of glibc take.
+_KEPT, _OLD_LIMIT = 1 << 30, 1 << 25
 
 
 def prepare_process() -> None:
@@ -27,7 +28,9 @@ def prepare_process() -> None:
 def _keep_freed_memory() -> None:
     # The grids of a network come and go with each step. Given back to the system each time, every
     # page of them is fetched and cleared again, which can take a third of a forward pass.
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            libc.mallopt(parameter, _KEPT)
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    # Setting either ends glibc's own adaptation, so the second is set only where the first was.
+    if libc.mallopt(_MMAP_THRESHOLD, _KEPT) or libc.mallopt(_MMAP_THRESHOLD, _OLD_LIMIT):
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT)

@@ -18,7 +18,7 @@ def library(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.param and not torch._C._has_mkldnn:
         pytest.skip("this torch has no oneDNN")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "_is_avx512", lambda: request.param)
+        patch.setattr(products, "_has_onednn", lambda: request.param)
         yield
 
 
@@ -75,7 +75,7 @@ def test_gradients_that_are_recorded_are_those_of_a_product() -> None:
 
 
 def test_onednn_that_is_switched_off_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_is_avx512", lambda: True)
+    monkeypatch.setattr(products, "_has_onednn", lambda: True)
     assert not products._by_onednn(seeded(2, 2).double())
     was = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)

@@ -79,7 +79,7 @@ def test_in_single_precision_either_library_gives_the_layers_gradients(
 ) -> None:
     if onednn and not torch._C._has_mkldnn:
         pytest.skip("this torch has no oneDNN")
-    monkeypatch.setattr(products, "_is_avx512", lambda: onednn)
+    monkeypatch.setattr(products, "_has_onednn", lambda: onednn)
     model = network("poolformer3d_t", {"norm": norm})
     # The last grid has fewer tokens than the MLP has hidden values.
     x = torch.randn(cases, 1, 20, 18, 24, dtype=torch.float64, requires_grad=True)

@@ -321,10 +321,26 @@ def test_of_grey_volumes_networks_read_the_voxels_and_no_rung_repeats_it(
     assert "voxels as they are" not in " ".join(lines)
     assert not (tmp_path / "out" / f"{NAME}_28" / "ladder" / "voxels").exists()
     assert intensity_of(tmp_path / "out", "nano") == "window"
+    shown = Lines()
     again = benchmark(
-        root, tmp_path / "out", tmp_path / "page.md", Lines(), overrides=SMALL, only=["voxels"]
+        root, tmp_path / "out", tmp_path / "page.md", shown, overrides=SMALL, only=["voxels"]
     )
     assert again == lines
+    assert "voxels: left out, for it would be nano again" in shown.shown
+
+
+def test_a_rung_without_training_repeats_none(tmp_path: Path) -> None:
+    # Baselines and networks of one recipe have one configuration.
+    rungs = [{"name": "majority", "kind": "majority"}, {"name": "nano", "kind": "train"}]
+    again = {"name": "again", "kind": "train"}
+    path = tmp_path / "ladder.yaml"
+    path.write_text(json.dumps({"config": "benchmarks/medmnist3d", "rungs": [*rungs, again]}))
+    plan = read_ladder(str(path), [f"data.name={NAME}", "data.root=."], lambda _: None)
+    assert plan.rungs[0].config == plan.rungs[1].config
+    shown = Lines()
+    left = module._without_repeats(plan, shown)
+    assert [rung.plan.name for rung in left.rungs] == ["majority", "nano"]
+    assert shown.shown == ["again: left out, for it would be nano again"]
 
 
 def test_a_test_case_that_is_no_shape_is_left_out_and_said(
