@@ -12,7 +12,9 @@ from pipeline.bench.memory import step_memory
 from pipeline.bench.networks import SETTINGS, Setting, network_of, network_speeds
 from pipeline.bench.networks_table import networks_lines
 from pipeline.bench.operators import top_operators
+from pipeline.bench.peers import peers
 from pipeline.bench.plain import PlainBlock, plain_of
+from pipeline.bench.training_step import training_step
 
 SMALL = {"stem_stride": 2, "strides": (1, 1, 1)}
 
@@ -34,6 +36,14 @@ def test_every_setting_is_one_that_the_plain_network_can_take() -> None:
         model = network_of(setting)
         info = model.feature_info[-1].reduction
         assert min(n // r for n, r in zip(setting.size, info, strict=True)) >= 3
+
+
+def test_networks_of_other_libraries_take_the_same_step() -> None:
+    found = peers()
+    assert {"monai_resnet18", "torchvision_r3d18", "timm_3d_resnet18"} <= found.keys()
+    for network in found.values():
+        training_step(network, torch.randn(2, 1, 32, 32, 32))
+        assert any(parameter.grad is not None for parameter in network.parameters())
 
 
 def test_operations_are_those_of_the_layers() -> None:

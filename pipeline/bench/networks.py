@@ -14,19 +14,12 @@ from models3d import VolumeModel, create_model
 
 from .limits import Limits, operations
 from .memory import step_memory
+from .peers import peers
 from .plain import plain_of
 from .ratio import ROUNDS, Ratio, ratio, seconds_of
 from .training_step import training_step
 
 Size = tuple[int, int, int]
-
-PEERS = (
-    "monai_resnet10",
-    "monai_resnet18",
-    "monai_resnet50",
-    "monai_densenet121",
-    "torchvision_r3d18",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +103,9 @@ def network_speeds(
 def _measured(setting: Setting, rounds: int) -> Found:
     torch.manual_seed(0)
     ours = network_of(setting)
-    others = {"plain": plain_of(ours)}
+    others: dict[str, nn.Module] = {"plain": plain_of(ours)}
     if setting.peers:
-        others |= {name: create_model(name) for name in PEERS}
+        others |= peers()
     images = torch.randn(setting.batch, 1, *setting.size)
     limits = Limits()
     forward, fastest = _turns(_forward, ours, others, images, rounds, limits)
