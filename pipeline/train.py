@@ -162,6 +162,8 @@ def _assemble(
         noted=run.start,
     )
     task = task.to(run.accelerator.device)
+    if config.system.compile:
+        task.network.compile()
     averaged = AveragedWeights(task.plain_network, config.train.ema)
     order = build_order(config.train, dataset.labels, seed)
     log = run.folder.log(member)

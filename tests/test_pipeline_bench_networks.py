@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from models3d import create_model
+from pipeline.bench import compiled
+from pipeline.bench.compiled import compiled_speeds
 from pipeline.bench.limits import operations
 from pipeline.bench.memory import step_memory
 from pipeline.bench.networks import SETTINGS, Setting, network_of, network_speeds
@@ -15,6 +17,7 @@ from pipeline.bench.operators import top_operators
 from pipeline.bench.peers import peers
 from pipeline.bench.plain import PlainBlock, plain_of
 from pipeline.bench.training_step import training_step
+from pipeline.build.machine import has_compiler
 
 SMALL = {"stem_stride": 2, "strides": (1, 1, 1)}
 
@@ -97,3 +100,17 @@ def test_a_small_measurement_fills_its_tables() -> None:
     lines = networks_lines(found)
     assert any(line.startswith("| poolformer3d_t, 12^3, batch 2 |") for line in lines)
     assert any(line.startswith("| poolformer3d_n, 20x24x20, batch 1 |") for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler")
+def test_compiled_networks_are_measured_beside_ours() -> None:
+    found = compiled_speeds(Setting("poolformer3d_n", (28, 28, 28), 1), rounds=1)
+    assert [item.name for item in found] == ["plain, compiled", "ours, compiled"]
+    lines = networks_lines([], (), "a network", found)
+    assert any(line.startswith("| ours, compiled | ") for line in lines)
+
+
+def test_without_a_compiler_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "has_compiler", lambda: False)
+    assert compiled_speeds(SETTINGS[0]) == ()

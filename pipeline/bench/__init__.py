@@ -14,6 +14,7 @@ import torch
 
 from ..markdown import put_part
 from ..progress import Display
+from .compiled import compiled_speeds
 from .epochs import frozen_epochs
 from .extraction import CASES, NETWORKS, SIDE, extraction, write_volumes
 from .networks import SETTINGS, network_of, network_speeds
@@ -62,7 +63,8 @@ def _networks(advance: Callable[[], None]) -> list[str]:
     found = network_speeds(SETTINGS, advance)
     setting = next(item for item in SETTINGS if item.peers)
     images = torch.randn(setting.batch, 1, *setting.size)
-    return networks_lines(found, top_operators(network_of(setting), images), setting.name)
+    slowest = top_operators(network_of(setting), images)
+    return networks_lines(found, slowest, setting.name, compiled_speeds(setting))
 
 
 def _lines(extracted: Sequence[Ratio], frozen: Ratio) -> list[str]:

@@ -108,11 +108,11 @@ def _measured(setting: Setting, rounds: int) -> Found:
         others |= peers()
     images = torch.randn(setting.batch, 1, *setting.size)
     limits = Limits()
-    forward, fastest = _turns(_forward, ours, others, images, rounds, limits)
-    training, _ = _turns(training_step, ours, others, images, rounds, limits)
+    passes, fastest = in_turns(forward, ours, others, images, rounds, limits)
+    training, _ = in_turns(training_step, ours, others, images, rounds, limits)
     arithmetic = operations(others["plain"].eval(), images) / limits.product
     memory = step_memory(ours, images) / step_memory(others["plain"], images)
-    return Found(setting, forward, training, memory, fastest / arithmetic)
+    return Found(setting, passes, training, memory, fastest / arithmetic)
 
 
 def network_of(setting: Setting) -> VolumeModel:
@@ -121,7 +121,7 @@ def network_of(setting: Setting) -> VolumeModel:
     return create_model(setting.network, **keywords)
 
 
-def _turns(
+def in_turns(
     work: Callable[[nn.Module, Tensor], None],
     ours: nn.Module,
     others: Mapping[str, nn.Module],
@@ -129,7 +129,16 @@ def _turns(
     rounds: int,
     limits: Limits,
 ) -> tuple[tuple[Ratio, ...], float]:
-    """Others' time in multiples of ours, and our shortest time in seconds."""
+    """Others' time in multiples of ours, and our shortest time in seconds.
+
+    Args:
+        work: What is done with a network and the images.
+        ours: Ours.
+        others: By name.
+        images: (B, 1, X, Y, Z).
+        rounds: How often.
+        limits: Measured in the same rounds.
+    """
     found: dict[str, list[float]] = {name: [] for name in others}
     fastest = float("inf")
     for network in (ours, *others.values()):
@@ -148,6 +157,7 @@ def _turns(
     return tuple(ratio(name, values) for name, values in found.items()), fastest
 
 
-def _forward(network: nn.Module, images: Tensor) -> None:
+def forward(network: nn.Module, images: Tensor) -> None:
+    """A forward pass in evaluation, without gradients."""
     with torch.no_grad():
         network.eval()(images)

@@ -10,7 +10,10 @@ from .ratio import ROUNDS, Ratio
 
 
 def networks_lines(
-    found: Sequence[Found], operators: Sequence[Operator] = (), about: str = ""
+    found: Sequence[Found],
+    operators: Sequence[Operator] = (),
+    about: str = "",
+    compiled: Sequence[Ratio] = (),
 ) -> list[str]:
     """The part of the page, as Markdown.
 
@@ -18,6 +21,7 @@ def networks_lines(
         found: A row each, and a table more for those with peers.
         operators: Those that take most of a forward pass.
         about: Which pass that is.
+        compiled: Forward passes of compiled networks, in multiples of the same.
     """
     return [
         "Written by `make bench`. The plain network has the same weights in torch's own layers:",
@@ -34,7 +38,20 @@ def networks_lines(
         "|---|---|---|---|---|",
         *(_row(item) for item in found),
         *(line for item in found if item.setting.peers for line in _peers(item)),
+        *(_compiled(compiled, about) if compiled else ()),
         *(_operators(operators, about) if operators else ()),
+    ]
+
+
+def _compiled(compiled: Sequence[Ratio], about: str) -> list[str]:
+    return [
+        "",
+        f"Forward passes of {about}, compiled by `torch.compile`, their time in multiples of ours",
+        "as it is; compiling takes up to a minute, that of a training step several:",
+        "",
+        "| network | forward |",
+        "|---|---|",
+        *(f"| {item.name} | {_spread(item)} |" for item in compiled),
     ]
 
 

@@ -13,13 +13,18 @@ from .training import CvConfig, PretrainConfig, TrainConfig
 
 
 class SystemConfig(Section):
-    """The machine; only `threads` and `device` can change results, and only in rounding."""
+    """The machine; only threads, device and `compile` can change results, and only in rounding.
+
+    What dropout draws is another with `compile`, too.
+    """
 
     workers: Annotated[int, Field(ge=0)] = 2
     """Processes that load and augment; 0 does it in the main process, with the same bits."""
     threads: PositiveInt | Literal["auto"] = "auto"
     """Threads for the network; `auto` is torch's own choice."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    compile: bool = False
+    """Whether `train` runs the network through `torch.compile`, which takes minutes to start."""
     cache: Literal["disk", "ram"] = "disk"
     """Where preprocessed volumes are kept; `ram` leaves none of them on disk."""
     cache_dir: str | None = None
