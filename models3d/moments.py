@@ -117,7 +117,8 @@ def keep_averages_(norm: nn.BatchNorm3d, mean: Tensor, variance: Tensor, count: 
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
-    if rows.dtype == torch.float32 and rows.shape[1] >= _BLOCK and rows.shape[1] % _COLUMNS == 0:
+    large = len(rows) > 0 and rows.shape[1] >= _BLOCK and rows.shape[1] % _COLUMNS == 0
+    if large and rows.dtype == torch.float32:
         return _moments_by_blocks(rows)
     # Two passes, each summed pairwise: var_mean takes many times as long on a CPU.
     mean = rows.mean(1)

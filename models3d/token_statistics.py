@@ -28,8 +28,8 @@ class ChannelStatistics(torch.autograd.Function):
         Args:
             ctx: keeps what the backward pass takes.
             x: the tokens.
-            pivot: ``(C)``, from which they are measured: one of them, so that channels that hardly
-                vary keep their digits.
+            pivot: ``(B, C)``, from which they are measured: about the means, so that channels that
+                hardly vary keep their digits.
             share: ``(B, T)``, what part of a sample each token is, their sum 1; all alike for
                 ``None``.
 
@@ -41,7 +41,7 @@ class ChannelStatistics(torch.autograd.Function):
         largest_at = x.new_empty(found.shape[1:], dtype=torch.int64)
         for some in _samples(x):
             part = None if share is None else share[some]
-            largest_at[some] = _measure(x[some] - pivot, part, found[:, some])
+            largest_at[some] = _measure(x[some] - pivot[some, None], part, found[:, some])
         kept = () if share is None else (share,)
         ctx.save_for_backward(x, pivot, found, largest_at, *kept)
         return found
@@ -64,7 +64,7 @@ class ChannelStatistics(torch.autograd.Function):
             slope, level = slope + centre_slope / count, level + by_centre / count
         whole = torch.empty_like(x)
         for some in _samples(x):
-            part, out = x[some] - pivot, whole[some]
+            part, out = x[some] - pivot[some, None], whole[some]
             _line(part, mean[some], slope[some], level[some], out)
             if share is not None:
                 line = torch.empty_like(part)
@@ -87,7 +87,10 @@ def has_statistics(
     learned = weights is not None and weights.requires_grad
     if learned or any(True for _ in norm.parameters()):
         return False
-    if x.dtype not in (torch.float32, torch.float64) or getattr(norm, "momentum", 0.0) is None:
+    # Of running averages, those of the usual kind.
+    if getattr(norm, "momentum", 0.0) is None or getattr(norm, "running_mean", x) is None:
+        return False
+    if x.dtype not in (torch.float32, torch.float64):
         return False
     return runs_by_tokens(norm, x) and x.movedim(1, -1).is_contiguous()
 
@@ -108,7 +111,7 @@ def pooled_by_statistics(
     tokens = x.movedim(1, -1).flatten(1, -2)
     share = None if weights is None else (weights / weights.sum(-1, keepdim=True)).flatten(1)
     share = None if share is None else share.to(x.dtype)
-    pivot = tokens[0, 0].detach()
+    pivot = tokens.detach().mean(1)
     found: Tensor = ChannelStatistics.apply(tokens, pivot, share)
     mean, variance, centre, deviation, largest = found.unbind()
     level, inverse = _moments(norm, mean, variance, pivot, tokens.shape[1])
@@ -145,21 +148,22 @@ def _measure(x: Tensor, share: Tensor | None, found: Tensor) -> Tensor:
 def _moments(
     norm: nn.GroupNorm | nn.BatchNorm3d, mean: Tensor, variance: Tensor, pivot: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean, from the pivot, and inverse deviation that a norm takes, from those of channels."""
-    if isinstance(norm, nn.GroupNorm):
-        # The channels of a sample have one mean, so their own pivots have to go.
-        mean = mean + pivot
-        level = mean.mean(1, keepdim=True)
-        whole = (variance + (mean - level).square()).mean(1, keepdim=True)
-        return level - pivot, torch.rsqrt(whole + norm.eps)
-    if not norm.training:
+    """Mean, from the pivots, and inverse deviation that a norm takes, from those of channels."""
+    if isinstance(norm, nn.BatchNorm3d) and not norm.training:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         return norm.running_mean - pivot, torch.rsqrt(norm.running_var + norm.eps)
-    level = mean.mean(0)
-    whole = (variance + (mean - level).square()).mean(0)
-    keep_averages_(norm, (level + pivot).detach(), whole.detach(), count * len(mean))
-    return level, torch.rsqrt(whole + norm.eps)
+    # What has one mean is measured from one origin, near its pivots.
+    axis = 1 if isinstance(norm, nn.GroupNorm) else 0
+    origin = pivot.mean(axis, keepdim=True)
+    offset = pivot - origin
+    mean = mean + offset
+    level = mean.mean(axis, keepdim=True)
+    whole = (variance + (mean - level).square()).mean(axis, keepdim=True)
+    if isinstance(norm, nn.BatchNorm3d):
+        average = (level + origin)[0].detach()
+        keep_averages_(norm, average, whole[0].detach(), count * len(mean))
+    return level - offset, torch.rsqrt(whole + norm.eps)
 
 
 def _samples(x: Tensor) -> list[slice]:

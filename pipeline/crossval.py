@@ -13,6 +13,7 @@ from .build import (
     build_accelerator,
     build_manifest,
     build_store,
+    check_compile,
     check_freezing,
     check_network,
     describe_start,
@@ -85,6 +86,7 @@ def cross_validate(
     refuse_pretraining_folder(out)
     check_writable(out)
     accelerator = build_accelerator(config.system, config.train.precision)
+    check_compile(config.system, accelerator.device)
     first = bool(accelerator.is_main_process)
     display = display if first else Silent()
     with owned(folder, accelerator), heeding_signals() as stop:

@@ -14,6 +14,7 @@ import torch
 from .build import (
     build_accelerator,
     build_store,
+    check_compile,
     check_network,
     start_sha256,
 )
@@ -201,11 +202,13 @@ def _own_run(run: Run, config: Config, number: int) -> Run:
     # All trials share one cache.
     config = config.model_copy(update={"system": run.config.system})
     check_network(config)
+    accelerator = build_accelerator(config.system, config.train.precision)
+    check_compile(config.system, accelerator.device)
     return replace(
         run,
         config=config,
         folder=trial_folder(run.folder, number),
-        accelerator=build_accelerator(config.system, config.train.precision),
+        accelerator=accelerator,
         start=start_sha256(config.model),
     )
 

@@ -68,7 +68,7 @@ def test_the_head_is_that_of_normed_maps(
 def test_gradients_of_the_statistics_are_those_of_their_values(shared: bool) -> None:
     x = torch.randn(2, 7, 3, dtype=torch.float64, requires_grad=True)
     share = torch.tensor([[0.5, 0.5, 0, 0, 0, 0, 0], [0.1, 0.2, 0.1, 0.1, 0.2, 0.2, 0.1]])
-    given, pivot = share.double() if shared else None, torch.ones(3).double()
+    given, pivot = share.double() if shared else None, torch.ones(2, 3).double()
     assert torch.autograd.gradcheck(lambda x: ChannelStatistics.apply(x, pivot, given), (x,))
 
 
@@ -95,6 +95,21 @@ def test_channels_that_hardly_vary_have_the_gradients_of_the_layers(
     torch.testing.assert_close(found.double(), expected, rtol=0.0, atol=max(atol, 1e-9))
 
 
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf"), 1e5])
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_a_case_with_a_strange_voxel_leaves_the_others_alone(norm: NormName, spoilt: float) -> None:
+    head = StageHead((4, 6), 3, norm).double().eval()
+    stages = maps()
+    expected = head(stages)[1:]
+    with torch.no_grad():
+        stages[0][0, :, 0, 0, 0] = spoilt
+    assert has_statistics(head.norms[0], stages[0], None)
+    single = copy.deepcopy(head).float()
+    torch.testing.assert_close(head(stages)[1:], expected)
+    found = single([stage.float() for stage in stages])[1:]
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_weights_that_are_learned_get_their_gradient() -> None:
     head = StageHead((4, 6), 3, "batch", foreground=True)
     learned = torch.rand(3, 1, 10, 6, 4, requires_grad=True)
@@ -107,7 +122,7 @@ def test_a_foreground_that_hardly_differs_keeps_its_deviation() -> None:
     inside = torch.linspace(100.0, 100.01, 50)
     x = torch.cat((inside, torch.zeros(950)))[None, :, None]
     share = torch.cat((torch.full((50,), 0.02), torch.zeros(950)))[None]
-    deviation = float(ChannelStatistics.apply(x, torch.zeros(1), share)[3])
+    deviation = float(ChannelStatistics.apply(x, torch.zeros(1, 1), share)[3])
     assert deviation == pytest.approx(float(inside.double().std(correction=0)), rel=1e-2)
 
 
@@ -119,8 +134,9 @@ def test_a_foreground_that_hardly_differs_keeps_its_deviation() -> None:
         (nn.BatchNorm3d(4, affine=False), maps(torch.float16)[0]),
         (nn.LayerNorm(4, elementwise_affine=False), maps()[0]),
         (nn.BatchNorm3d(4, affine=False, momentum=None), maps()[0]),
+        (nn.BatchNorm3d(4, affine=False, track_running_stats=False), maps()[0]),
     ],
-    ids=["weights", "channels first", "half precision", "norm of voxels", "plain average"],
+    ids=["weights", "channels first", "half precision", "norm of voxels", "plain", "untracked"],
 )
 def test_other_maps_are_normed_first(norm: nn.Module, x: Tensor) -> None:
     assert not has_statistics(norm, x, None)

@@ -47,7 +47,7 @@ def _compiled(compiled: Sequence[Ratio], about: str) -> list[str]:
     return [
         "",
         f"Forward passes of {about}, compiled by `torch.compile`, their time in multiples of ours",
-        "as it is; compiling takes up to a minute, that of a training step several:",
+        "as it is:",
         "",
         "| network | forward |",
         "|---|---|",

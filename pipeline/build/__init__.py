@@ -1,7 +1,7 @@
 """The one place where configuration becomes objects."""
 
 from .freezing import check_freezing
-from .machine import build_accelerator
+from .machine import build_accelerator, check_compile
 from .network import (
     IN_CHANNELS,
     Network,
@@ -42,6 +42,7 @@ __all__ = [
     "build_task",
     "build_unlabelled",
     "build_views",
+    "check_compile",
     "check_freezing",
     "check_network",
     "check_pretraining_network",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch.utils._triton import has_triton
 
 from ..config import SystemConfig
 from ..errors import ConfigError
@@ -18,7 +20,7 @@ def build_accelerator(system: SystemConfig, precision: str) -> Accelerator:
     """Device, precision and processes.
 
     Raises:
-        ConfigError: The device is not there, or what `torch.compile` needs.
+        ConfigError: The device is not there.
     """
     if system.threads != "auto":
         torch.set_num_threads(system.threads)
@@ -39,22 +41,39 @@ def build_accelerator(system: SystemConfig, precision: str) -> Accelerator:
     mixed = "no" if precision == "fp32" else precision
     # Its state is one a process and refuses another precision; a session may do several runs.
     AcceleratorState._reset_state()
-    accelerator = Accelerator(cpu=system.device == "cpu", mixed_precision=mixed)
-    if system.compile and accelerator.device.type == "cpu" and not has_compiler():
+    return Accelerator(cpu=system.device == "cpu", mixed_precision=mixed)
+
+
+def check_compile(system: SystemConfig, device: torch.device) -> None:
+    """Refuses to train through `torch.compile` where what it makes code with is not there.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not system.compile:
+        return
+    if device.type == "cpu" and not has_compiler():
         raise ConfigError(
             "torch.compile finds no C++ compiler",
             where="system.compile",
             why=f"{_compiler()} is not on the path; the variable CXX may name another",
             remedy="install it, or leave system.compile=false",
         )
-    return accelerator
+    if device.type == "cuda" and not has_triton():
+        raise ConfigError(
+            "torch.compile finds no Triton that knows this GPU",
+            where="system.compile",
+            remedy="install it, or leave system.compile=false",
+        )
 
 
 def has_compiler() -> bool:
-    """Whether `torch.compile` can make code for a CPU."""
+    """Whether `torch.compile` finds a compiler for a CPU."""
     return shutil.which(_compiler()) is not None
 
 
 def _compiler() -> str:
     # As torch's own compiler looks for it.
-    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    words = shlex.split(os.environ.get("CXX", usual))
+    return words[0] if words else usual

@@ -24,7 +24,9 @@ class SystemConfig(Section):
     """Threads for the network; `auto` is torch's own choice."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     compile: bool = False
-    """Whether `train` runs the network through `torch.compile`, which takes minutes to start."""
+    """Whether `train` and `tune` train through `torch.compile`, which takes minutes to start.
+
+    Resumed, such a training equals one that was not stopped to rounding alone."""
     cache: Literal["disk", "ram"] = "disk"
     """Where preprocessed volumes are kept; `ram` leaves none of them on disk."""
     cache_dir: str | None = None
