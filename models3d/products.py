@@ -9,6 +9,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 #: Columns below which turning the factors, as oneDNN wants them here, costs more than is gained.
 _NARROW = 32
@@ -26,9 +27,7 @@ def _has_onednn() -> bool:
 
 def _by_onednn(*factors: Tensor) -> bool:
     plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in factors)
-    # The operator has no gradient, and would leave it out in silence.
-    recorded = torch.is_grad_enabled() and any(each.requires_grad for each in factors)
-    return plain and not recorded and has_fast_onednn()
+    return plain and has_fast_onednn()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -39,27 +38,76 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: ``(out, in)``, in memory in any order.
         bias: ``(out)``, or none.
     """
-    if _by_onednn(x, weight, *(() if bias is None else (bias,))):
-        if bias is not None:
-            bias = bias.contiguous()  # its strides would not be looked at
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return product
-    return x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
+    factors = (x, weight) if bias is None else (x, weight, bias)
+    if not _by_onednn(*factors):
+        return x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
+    # The operator has no gradient, and would leave it out in silence.
+    recorded = torch.is_grad_enabled() and any(each.requires_grad for each in factors)
+    product: Tensor = _Linear.apply(x, weight, bias) if recorded else _product(x, weight, bias)
+    return product
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if bias is not None:
+        bias = bias.contiguous()  # its strides would not be looked at
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return product
+
+
+class _Linear(torch.autograd.Function):
+    """oneDNN's product with the gradients that it has not, which are products of its own."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Give ``x @ weight.T + bias``."""
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Give the gradients of x, weight and bias."""
+        x, weight = ctx.saved_tensors  # type: ignore[attr-defined]
+        by_x, by_weight, by_bias = ctx.needs_input_grad  # type: ignore[attr-defined]
+        return (
+            linear(gradient, weight.T) if by_x else None,
+            outer(gradient, x) if by_weight else None,
+            gradient.sum(0) if by_bias else None,
+        )
+
+
+def outer(columns: Tensor, rows: Tensor) -> Tensor:
+    """Give ``columns.T @ rows``: over samples, the gradient of a linear layer's weight.
+
+    Args:
+        columns: ``(samples, out)``.
+        rows: ``(samples, in)``.
+
+    Returns:
+        ``(out, in)``, in memory in any order.
+    """
+    if not _outer_by_onednn(columns, rows):
+        return columns.T @ rows
+    # The library is faster where the first factor is the smaller one.
+    if columns.shape[1] <= rows.shape[1]:
+        return linear(columns.T, rows.T)
+    return linear(rows.T, columns.T).T
 
 
 def add_outer_(total: Tensor, columns: Tensor, rows: Tensor) -> None:
-    """Add ``columns.T @ rows`` to ``total``: over samples, the gradient of a linear layer's weight.
+    """Add ``columns.T @ rows`` to ``total``.
 
     Args:
         total: ``(out, in)``, changed in place.
         columns: ``(samples, out)``.
         rows: ``(samples, in)``.
     """
-    narrow = min(columns.shape[1], rows.shape[1]) < _NARROW
-    if narrow or not _by_onednn(columns, rows):
-        total.addmm_(columns.T, rows)
-    elif columns.shape[1] <= rows.shape[1]:
-        total.add_(linear(columns.T, rows.T))
+    if _outer_by_onednn(columns, rows):
+        total.add_(outer(columns, rows))
     else:
-        # The library is faster where the first factor is the smaller one.
-        total.add_(linear(rows.T, columns.T).T)
+        total.addmm_(columns.T, rows)
+
+
+def _outer_by_onednn(columns: Tensor, rows: Tensor) -> bool:
+    wide = min(columns.shape[1], rows.shape[1]) >= _NARROW
+    return wide and _by_onednn(columns, rows)

@@ -72,6 +72,7 @@ def add_mapped(
         mlp.fc2.bias,
         _factors(scale, norm.weight),
         moments_of(norm, tokens.detach()),
+        torch.is_grad_enabled(),
     )
     return grid_of(out, (x.shape[2], x.shape[3], x.shape[4]))
 

@@ -23,11 +23,11 @@ class Entry(Protocol):
         """Give what the layer makes of a tile of the tokens, ``(rows, H)``."""
 
     def back(self, gradient: Tensor, by_hidden: Tensor, part: Part, out: Tensor) -> None:
-        """Take the gradient of a tile, ``(rows, H)``, after ``hidden`` of the same tile.
+        """Take the gradient of a tile, ``(rows, H)``.
 
         Args:
             gradient: what goes past the branch, ``(B, T, C)``.
-            by_hidden: the gradient of what ``hidden`` gave.
+            by_hidden: the gradient of what ``hidden`` gives.
             part: the tile.
             out: ``(B, T, C)``; of the tile the sum of both is written.
         """
@@ -93,17 +93,22 @@ class _LineOfEach:
         self.x, self.line, self.layer, self.bias = x, line, layer, layer_bias
         self.by_layer, self.by_bias = torch.zeros_like(layer), torch.zeros_like(layer_bias)
         self.by_line = Line(torch.zeros_like(line.slope), torch.zeros_like(line.level))
-        self.normed = x.new_empty(0)
+        self.last: tuple[Part, Tensor] | None = None
+
+    def _normed(self, part: Part) -> Tensor:
+        # Asked for a second time where hidden values were computed again.
+        if self.last is None or self.last[0] != part:
+            slope, level = (each[part[0], None] for each in self.line)
+            self.last = part, torch.addcmul(level, self.x[part], slope).flatten(0, 1)
+        return self.last[1]
 
     def hidden(self, part: Part) -> Tensor:
         """See ``Entry``."""
-        slope, level = (each[part[0], None] for each in self.line)
-        self.normed = torch.addcmul(level, self.x[part], slope).flatten(0, 1)
-        return linear(self.normed, self.layer, self.bias)
+        return linear(self._normed(part), self.layer, self.bias)
 
     def back(self, gradient: Tensor, by_hidden: Tensor, part: Part, out: Tensor) -> None:
         """See ``Entry``."""
-        add_outer_(self.by_layer, by_hidden, self.normed)
+        add_outer_(self.by_layer, by_hidden, self._normed(part))
         self.by_bias.add_(by_hidden.sum(0))
         tile = self.x[part]
         by_normed = linear(by_hidden, self.layer.T).view_as(tile)

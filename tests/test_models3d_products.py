@@ -67,11 +67,34 @@ def test_double_precision_stays_double() -> None:
 
 
 @pytest.mark.usefixtures("library")
-def test_gradients_that_are_recorded_are_those_of_a_product() -> None:
-    x, weight = seeded(3, 4).requires_grad_(), seeded(5, 4)
-    (gradient,) = torch.autograd.grad(products.linear(x, weight).sum(), [x])
+@settings(max_examples=30)
+@given(
+    rows=SIZES,
+    width=SIZES,
+    out=SIZES,
+    turned=st.booleans(),
+    asked=st.sets(st.sampled_from(["x", "weight", "bias"]), min_size=1),
+)
+def test_gradients_that_are_recorded_are_those_of_a_product(
+    rows: int, width: int, out: int, turned: bool, asked: set[str]
+) -> None:
+    weight = seeded(width, out).T if turned else seeded(out, width)
+    factors = {"x": seeded(rows, width), "weight": weight, "bias": seeded(out)}
+    for name in asked:
+        factors[name].requires_grad_()
+    after = seeded(rows, out)
 
-    torch.testing.assert_close(gradient, weight.sum(0).expand(3, 4))
+    found = torch.autograd.grad(
+        products.linear(*factors.values()), [factors[name] for name in sorted(asked)], after
+    )
+    exact = {name: factor.detach().double().requires_grad_() for name, factor in factors.items()}
+    expected = torch.autograd.grad(
+        torch.nn.functional.linear(*exact.values()),
+        [exact[name] for name in sorted(asked)],
+        after.double(),
+    )
+    for ours, true in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.double(), true, rtol=1e-5, atol=1e-4)
 
 
 def test_onednn_that_is_switched_off_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

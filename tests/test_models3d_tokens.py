@@ -107,7 +107,13 @@ def numbers(*size: int) -> Tensor:
     return torch.randn(*size, dtype=torch.float64, requires_grad=True)
 
 
-@pytest.mark.usefixtures("tiled")
+@pytest.fixture(params=[1, 1 << 10], ids=["kept", "computed again"])
+def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What becomes of hidden values between forward and backward pass."""
+    monkeypatch.setattr(token_functions, "_WIDE", request.param)
+
+
+@pytest.mark.usefixtures("tiled", "kept")
 @pytest.mark.parametrize("evaluated", [False, True])
 @pytest.mark.parametrize("norm", [nn.GroupNorm(1, 4), nn.BatchNorm3d(4)], ids=["group", "batch"])
 def test_gradients_of_the_branches_are_those_of_their_values(
@@ -126,17 +132,32 @@ def test_gradients_of_the_branches_are_those_of_their_values(
     assert torch.autograd.gradcheck(pooled, (x, weight, bias, scale))
 
     def mapped(x: Tensor, *rest: Tensor) -> Tensor:
-        result: Tensor = MlpBranch.apply(x, keep, *rest, moments_of(norm, x.detach()))
+        result: Tensor = MlpBranch.apply(x, keep, *rest, moments_of(norm, x.detach()), True)
         return result
 
     dense = (numbers(6, 4), numbers(6), numbers(4, 6), numbers(4))
     assert torch.autograd.gradcheck(mapped, (x, weight, bias, *dense, scale))
 
 
-def test_a_branch_keeps_its_input_and_no_other_grid() -> None:
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_branch_keeps_its_input_and_hidden_values_of_wide_layers_alone(wide: bool) -> None:
     model = create_model("poolformer3d_t")
-    block = model.get_submodule("stages.0.blocks.0").train()
-    x = torch.randn(2, 32, 8, 8, 8, requires_grad=True)
+    stage, dim = ("stages.2", 128) if wide else ("stages.0", 32)
+    block = model.get_submodule(f"{stage}.blocks.0").train()
+    x = torch.randn(2, dim, 8, 8, 8, requires_grad=True)
+    kept = grids_kept(block, x)
+    hidden = int(block.get_submodule("mlp.fc1").get_parameter("weight").shape[0])
+    tokens = 2 * 8**3
+    assert sum(kept) == tokens * (2 * dim + (hidden if wide else 0))
+
+    without = x.detach()
+    for parameter in block.parameters():
+        parameter.requires_grad_(False)
+    assert grids_kept(block, without) == []
+
+
+def grids_kept(block: nn.Module, x: Tensor) -> list[int]:
+    """How many values each grid has that a block keeps for its backward pass."""
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -145,10 +166,18 @@ def test_a_branch_keeps_its_input_and_no_other_grid() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         out = block(x)
-    out.sum().backward()
-    grids = [tensor for tensor in kept.values() if tensor.numel() >= x.numel()]
-    assert len(grids) == 2
-    assert all(tensor.numel() == x.numel() for tensor in grids)
+        if out.requires_grad:
+            out.sum().backward()
+    return [tensor.numel() for tensor in kept.values() if tensor.numel() >= x.numel()]
+
+
+def test_a_backward_pass_can_be_done_again() -> None:
+    block = create_model("poolformer3d_t").get_submodule("stages.2.blocks.0").train()
+    x = torch.randn(2, 128, 4, 4, 4, requires_grad=True)
+    out = block(x).square().sum()
+    first = torch.autograd.grad(out, [x, *block.parameters()], retain_graph=True)
+    again = torch.autograd.grad(out, [x, *block.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
 CONVOLUTIONS = [
