@@ -27,11 +27,14 @@ def _has_onednn() -> bool:
 
 def _by_onednn(*factors: Tensor) -> bool:
     plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in factors)
-    return plain and has_fast_onednn()
+    # It takes no empty batch.
+    return plain and all(each.numel() for each in factors) and has_fast_onednn()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Give ``x @ weight.T + bias``, equal to rounding whichever library does it.
+
+    It can be differentiated once.
 
     Args:
         x: ``(rows, in)``.
@@ -60,19 +63,21 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Give ``x @ weight.T + bias``."""
-        ctx.save_for_backward(x, weight)
+        for_x, for_weight, _ = ctx.needs_input_grad  # type: ignore[attr-defined]  # torch sets it
+        kept = x if for_weight else None, weight if for_x else None
+        ctx.save_for_backward(*kept)  # type: ignore[arg-type]  # none may be kept, too
         return _product(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Give the gradients of x, weight and bias."""
-        x, weight = ctx.saved_tensors  # type: ignore[attr-defined]
-        by_x, by_weight, by_bias = ctx.needs_input_grad  # type: ignore[attr-defined]
+        x, weight = ctx.saved_tensors  # type: ignore[attr-defined]  # torch sets it
+        for_bias = ctx.needs_input_grad[2]  # type: ignore[attr-defined]  # torch sets it
         return (
-            linear(gradient, weight.T) if by_x else None,
-            outer(gradient, x) if by_weight else None,
-            gradient.sum(0) if by_bias else None,
+            None if weight is None else linear(gradient, weight.T),
+            None if x is None else outer(gradient, x),
+            gradient.sum(0) if for_bias else None,
         )
 
 

@@ -3,8 +3,8 @@
 The layers of ``Block``, one after the other, read, write and keep the whole grid many times. Here a
 grid is read as tokens ``(B, T, C)``, one row a voxel, so that norm and MLP are two plain matrix
 products, done tile by tile so that hidden values stay in cache; and each branch keeps its input
-alone and computes the rest again, but for hidden values of wide layers. Equal to the layers to
-rounding.
+alone and computes the rest again, but for few hidden values of wide layers. Equal to the layers
+to rounding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn.functional import gelu
 
 from .layers import Triple, window_counts
 from .moments import Moments
@@ -26,9 +25,10 @@ _TILE = 1 << 20
 #: Values that are pooled at once, 4 MiB of float32; and how many together where there are more.
 _CACHED, _POOLED = 1 << 20, 1 << 18
 
-#: Channels from which on hidden values are kept for the backward pass. Each takes as many products
-#: to compute again, and grids of wide layers are coarse, so that few are kept.
-_WIDE = 128
+#: Channels from which on hidden values are stored for the backward pass, each of which takes as
+#: many products to compute again; and up to how many, 16 MiB of float32, so that memory stays
+#: that of the inputs.
+_WIDE, _STORED = 128, 1 << 22
 
 _aten = torch.ops.aten
 
@@ -146,21 +146,22 @@ class MlpBranch(torch.autograd.Function):
             moments: of ``x``.
             recorded: whether a backward pass may come.
         """
-        keeps = recorded and any(ctx.needs_input_grad) and x.shape[2] >= _WIDE  # type: ignore[attr-defined]
-        kept = []
+        recorded = recorded and any(ctx.needs_input_grad)  # type: ignore[attr-defined]  # torch's
+        stores = recorded and _stores(x, in_weight.shape[0])
+        stored = []
         ctx.moments = moments  # type: ignore[attr-defined]  # torch's way to keep what is no tensor
         entry = entry_of(x, moments, weight, bias, in_weight, in_bias)
         factor = scale * keep
         out = torch.empty_like(x)
         for part in _tiles(x, in_weight.shape[0]):
             before = entry.hidden(part)
-            if keeps:
-                kept.append(before)
-            hidden = gelu(before) if keeps else _aten.gelu_(before)
+            if stores:
+                stored.append(before)
+            hidden = _aten.gelu(before) if stores else _aten.gelu_(before)
             mapped = linear(hidden, out_weight, out_bias).view_as(x[part])
             torch.addcmul(x[part], mapped, factor[part[0], None], out=out[part])
         ctx.save_for_backward(
-            x, keep, weight, bias, in_weight, in_bias, out_weight, out_bias, scale, *kept
+            x, keep, weight, bias, in_weight, in_bias, out_weight, out_bias, scale, *stored
         )
         return out
 
@@ -169,7 +170,7 @@ class MlpBranch(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Give the gradients of x, of norm, MLP and scale."""
         saved: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]
-        x, keep, weight, bias, in_weight, in_bias, out_weight, out_bias, scale, *kept = saved
+        x, keep, weight, bias, in_weight, in_bias, out_weight, out_bias, scale, *stored = saved
         moments: Moments = ctx.moments  # type: ignore[attr-defined]
         gradient = gradient.contiguous()
         entry = entry_of(x, moments, weight, bias, in_weight, in_bias)
@@ -178,13 +179,13 @@ class MlpBranch(torch.autograd.Function):
         whole = torch.empty_like(x)
         outer, outer_bias = torch.zeros_like(out_weight), torch.zeros_like(out_bias)
         tiles = [*_tiles(x, in_weight.shape[0])]
-        hidden: Sequence[Tensor | None] = kept or [None] * len(tiles)
-        for part, known in zip(tiles, hidden, strict=True):
+        befores: Sequence[Tensor | None] = stored or [None] * len(tiles)
+        for part, known in zip(tiles, befores, strict=True):
             arriving = gradient[part] if all_kept else gradient[part] * keep[part[0], None]
             rows = arriving.flatten(0, 1)
             before = entry.hidden(part) if known is None else known
             by_before = _aten.gelu_backward(linear(rows, back.T), before)
-            add_outer_(outer, rows, _aten.gelu_(before) if known is None else gelu(before))
+            add_outer_(outer, rows, (_aten.gelu_ if known is None else _aten.gelu)(before))
             outer_bias.add_(rows.sum(0))
             entry.back(gradient, by_before, part, whole)
         by_line, by_weight, by_bias = entry.gradients()
@@ -203,6 +204,11 @@ class MlpBranch(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _stores(x: Tensor, hidden: int) -> bool:
+    """Whether hidden values of ``(B, T, C)`` are stored: where it saves much, and they are few."""
+    return x.shape[2] >= _WIDE and x.shape[0] * x.shape[1] * hidden <= _STORED
 
 
 def _samples(x: Tensor) -> Iterator[slice]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from models3d import products
 
@@ -67,34 +68,57 @@ def test_double_precision_stays_double() -> None:
 
 
 @pytest.mark.usefixtures("library")
-@settings(max_examples=30)
+@settings(max_examples=40)
 @given(
     rows=SIZES,
     width=SIZES,
     out=SIZES,
     turned=st.booleans(),
-    asked=st.sets(st.sampled_from(["x", "weight", "bias"]), min_size=1),
+    shifted=st.booleans(),
+    spread=st.booleans(),
+    asked=st.sets(st.sampled_from([0, 1, 2]), min_size=1),
 )
 def test_gradients_that_are_recorded_are_those_of_a_product(
-    rows: int, width: int, out: int, turned: bool, asked: set[str]
+    rows: int, width: int, out: int, turned: bool, shifted: bool, spread: bool, asked: set[int]
 ) -> None:
     weight = seeded(width, out).T if turned else seeded(out, width)
-    factors = {"x": seeded(rows, width), "weight": weight, "bias": seeded(out)}
-    for name in asked:
-        factors[name].requires_grad_()
-    after = seeded(rows, out)
+    factors = [seeded(rows, width), weight, *([seeded(out)] if shifted else [])]
+    chosen = sorted(asked & {*range(len(factors))}) or [0]
+    arriving = seeded(1, 1).expand(rows, out) if spread else seeded(rows, out)
 
-    found = torch.autograd.grad(
-        products.linear(*factors.values()), [factors[name] for name in sorted(asked)], after
-    )
-    exact = {name: factor.detach().double().requires_grad_() for name, factor in factors.items()}
-    expected = torch.autograd.grad(
-        torch.nn.functional.linear(*exact.values()),
-        [exact[name] for name in sorted(asked)],
-        after.double(),
+    found, expected = (
+        torch.autograd.grad(layer(*each), [each[place] for place in chosen], arriving.to(dtype))
+        for layer, dtype in ((products.linear, torch.float32), (functional.linear, torch.float64))
+        for each in [[factor.to(dtype, copy=True).requires_grad_() for factor in factors]]
     )
     for ours, true in zip(found, expected, strict=True):
         torch.testing.assert_close(ours.double(), true, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(("frozen", "kept"), [(0, 9 * 4), (1, 5 * 4)])
+def test_what_no_gradient_needs_is_not_kept(frozen: int, kept: int) -> None:
+    factors = [seeded(9, 4), seeded(5, 4)]
+    factors[1 - frozen].requires_grad_()
+    found: list[int] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        found.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        products.linear(factors[0], factors[1])
+    assert found == [kept]
+
+
+@pytest.mark.usefixtures("library")
+def test_an_empty_batch_has_an_empty_product() -> None:
+    x, weight = torch.zeros(0, 4, requires_grad=True), seeded(5, 4).requires_grad_()
+    product = products.linear(x, weight, torch.zeros(5))
+    assert product.shape == (0, 5)
+    by_x, by_weight = torch.autograd.grad(product.sum(), [x, weight])
+    assert by_x.shape == (0, 4)
+    assert torch.equal(by_weight, torch.zeros(5, 4))
 
 
 def test_onednn_that_is_switched_off_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -15,6 +16,7 @@ from models3d import VolumeModel, blocks, create_model, products, strided, token
 from models3d.moments import moments_of
 from models3d.strided import strided_conv
 from models3d.token_branches import runs_by_tokens
+from models3d.token_entry import Entry, Part, entry_of
 from models3d.token_functions import MlpBranch, PoolBranch, Pooling
 
 Outcome = tuple[Tensor, list[Tensor], list[Tensor], Tensor]
@@ -139,21 +141,53 @@ def test_gradients_of_the_branches_are_those_of_their_values(
     assert torch.autograd.gradcheck(mapped, (x, weight, bias, *dense, scale))
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_a_branch_keeps_its_input_and_hidden_values_of_wide_layers_alone(wide: bool) -> None:
-    model = create_model("poolformer3d_t")
-    stage, dim = ("stages.2", 128) if wide else ("stages.0", 32)
-    block = model.get_submodule(f"{stage}.blocks.0").train()
+@pytest.mark.parametrize(("dim", "most"), [(32, 1 << 22), (128, 1 << 22), (128, 1000)])
+def test_a_branch_keeps_its_input_and_few_hidden_values_of_wide_layers(
+    dim: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_functions, "_STORED", most)
+    block = wide_or_narrow(dim)
     x = torch.randn(2, dim, 8, 8, 8, requires_grad=True)
-    kept = grids_kept(block, x)
-    hidden = int(block.get_submodule("mlp.fc1").get_parameter("weight").shape[0])
-    tokens = 2 * 8**3
-    assert sum(kept) == tokens * (2 * dim + (hidden if wide else 0))
+    hidden = len(block.get_submodule("mlp.fc1").get_parameter("weight"))
+    stored = hidden if dim == 128 and most > 1000 else 0
+    assert sum(grids_kept(block, x)) == 2 * 8**3 * (2 * dim + stored)
 
-    without = x.detach()
-    for parameter in block.parameters():
-        parameter.requires_grad_(False)
-    assert grids_kept(block, without) == []
+
+def wide_or_narrow(dim: int) -> nn.Module:
+    """A block of poolformer3d_t, whose first stage has 32 channels and whose third has 128."""
+    stage = {32: 0, 128: 2}[dim]
+    return create_model("poolformer3d_t").get_submodule(f"stages.{stage}.blocks.0").train()
+
+
+@pytest.mark.parametrize("way", ["recorded", "not recorded", "frozen"])
+def test_hidden_values_are_not_held_where_no_backward_pass_can_come(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_functions, "_TILE", 1 << 14)
+    made: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    def watched(*given: Any) -> Entry:  # noqa: ANN401  # as entry_of itself
+        entry = entry_of(*given)
+        true_hidden = entry.hidden
+
+        def hidden(part: Part) -> Tensor:
+            nonlocal most
+            tile = true_hidden(part)
+            made.append(weakref.ref(tile))
+            most = max(most, sum(each() is not None for each in made))
+            return tile
+
+        monkeypatch.setattr(entry, "hidden", hidden)
+        return entry
+
+    monkeypatch.setattr(token_functions, "entry_of", watched)
+    block = wide_or_narrow(128).requires_grad_(way != "frozen")
+    with nullcontext() if way != "not recorded" else torch.no_grad():
+        block(torch.randn(1, 128, 8, 8, 8))
+    assert len(made) >= 8
+    # A tile, and the one before it while its name stands for the next.
+    assert (most > 2) is (way == "recorded")
 
 
 def grids_kept(block: nn.Module, x: Tensor) -> list[int]:
@@ -172,7 +206,7 @@ def grids_kept(block: nn.Module, x: Tensor) -> list[int]:
 
 
 def test_a_backward_pass_can_be_done_again() -> None:
-    block = create_model("poolformer3d_t").get_submodule("stages.2.blocks.0").train()
+    block = wide_or_narrow(128)
     x = torch.randn(2, 128, 4, 4, 4, requires_grad=True)
     out = block(x).square().sum()
     first = torch.autograd.grad(out, [x, *block.parameters()], retain_graph=True)

@@ -51,20 +51,17 @@ def preparing_costs(folder: Path, advance: Callable[[], None]) -> list[Ratio]:
         path = write_image(folder / str(number) / file, shape)
         config = PreprocessConfig(spacing=spacing, size=_SIZE, crop="foreground")
         # A command works out the key of its cache once, not for each volume.
-        key = preprocessing_key(config)
-        ways: tuple[Callable[[], object], ...] = (
-            partial(_ours, config, key, path),
-            partial(plain_chain(config), {"image": str(path)}),
-        )
+        prepare = partial(_ours, config, preprocessing_key(config), path)
+        ways = (prepare, partial(plain_chain(config), {"image": str(path)}))
         for way in ways:
             way()
         rounds = []
         for _ in range(ROUNDS):
-            seconds = [0.0, 0.0]
+            ours, theirs = 0.0, 0.0
             for _ in range(_PAIRS):
-                for place, way in enumerate(ways):
-                    seconds[place] += seconds_of(way)
-            rounds.append(seconds[1] / seconds[0])
+                ours += seconds_of(ways[0])
+                theirs += seconds_of(ways[1])
+            rounds.append(theirs / ours)
         found.append(ratio(name, rounds))
         advance()
     return found

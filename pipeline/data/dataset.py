@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
@@ -19,8 +18,6 @@ from .cases import Case
 from .order import TrainingOrder
 from .signals import leave_signals_to_the_main_process
 
-#: What `nice` calls the lowest priority.
-_LAST = 19
 #: (epoch, index of the case): all that a loading process needs to know.
 Request = tuple[int, int]
 
@@ -171,7 +168,7 @@ class Batches:
             batch_sampler=_Requests(requests),
             collate_fn=_collate,
             num_workers=min(workers, len(requests)),
-            worker_init_fn=_begin_loading,
+            worker_init_fn=leave_signals_to_the_main_process,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -183,13 +180,6 @@ class Batches:
             if isinstance(batch, VolclassError):
                 raise batch
             yield batch
-
-
-def _begin_loading(worker: int) -> None:
-    leave_signals_to_the_main_process(worker)
-    if not torch.cuda.is_available():
-        # The network has the cores first: one thread of it that waits for one holds up the others.
-        os.nice(_LAST)
 
 
 class _Tolerant(Dataset["Batch | VolclassError"]):
