@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 
 from models3d import create_model
+from pipeline import bench
 from pipeline.bench import compiled
 from pipeline.bench.compiled import compiled_speeds
-from pipeline.bench.limits import operations
+from pipeline.bench.limits import operations, traffic
 from pipeline.bench.memory import step_memory
 from pipeline.bench.networks import SETTINGS, Setting, network_of, network_speeds
 from pipeline.bench.networks_table import networks_lines
 from pipeline.bench.operators import top_operators
 from pipeline.bench.peers import peers
 from pipeline.bench.plain import PlainBlock, plain_of
+from pipeline.bench.ratio import Ratio
 from pipeline.bench.training_step import training_step
 from pipeline.build.machine import has_compiler
 
@@ -53,6 +58,22 @@ def test_operations_are_those_of_the_layers() -> None:
     network = nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.Conv3d(4, 8, 1))
     expected = 2 * 125 * (2 * 4 * 27 + 4 * 8)
     assert operations(network, torch.randn(1, 2, 5, 5, 5)) == expected
+
+
+def test_traffic_is_what_branches_and_steps_read_and_write() -> None:
+    network = create_model("poolformer3d_t", stem_stride=2, strides=(1, 1, 1))
+    grids = [4 * 8**3 * stage.channels for stage in network.feature_info]
+    # Two branches a block, each of which reads and writes; this size has four blocks at stage 3.
+    blocks = [2 * 2 * depth * grid for depth, grid in zip((2, 2, 4, 2), grids, strict=True)]
+    steps = [4 * 16**3 + grids[0], *(fine + coarse for fine, coarse in pairwise(grids))]
+    assert traffic(network.eval(), torch.randn(1, 1, 16, 16, 16)) == sum(blocks) + sum(steps)
+
+
+def test_the_page_tells_date_machine_and_versions() -> None:
+    lines = " ".join(bench._lines([], Ratio("frozen", 1.0, 1.0, 1.0)))
+    assert re.search(r" 20\d\d-\d\d-\d\d, [^,]+ \(\w+\), \d+ threads; .*monai \d", lines)
+    assert f"torch {torch.__version__.split('+')[0]}" in lines
+    assert "On a GPU: not measured." in lines
 
 
 def test_memory_is_what_a_step_holds_at_once() -> None:
@@ -96,6 +117,7 @@ def test_a_small_measurement_fills_its_tables() -> None:
     for item in found:
         assert [ratio.name for ratio in item.forward] == ["plain"]
         assert item.over_limit > 0
+        assert item.over_copies > 0
         assert 0 < item.memory < 1
     lines = networks_lines(found)
     assert any(line.startswith("| poolformer3d_t, 12^3, batch 2 |") for line in lines)

@@ -5,9 +5,11 @@ Absolute times say more about a machine than about a program, and are not given.
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -73,8 +75,8 @@ def _lines(extracted: Sequence[Ratio], frozen: Ratio) -> list[str]:
         "one process; absolute times are left out, since they tell of the machine. Median and",
         f"range of {ROUNDS} rounds.",
         "",
-        f"Machine: {platform.machine()}, {torch.get_num_threads()} threads, without a GPU;"
-        f" torch {torch.__version__.split('+')[0]}.",
+        f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {torch.get_num_threads()} threads;",
+        f"{_versions()}. On a GPU: not measured.",
         "",
         "### Feature extraction against bare forward passes",
         "",
@@ -97,6 +99,21 @@ def _lines(extracted: Sequence[Ratio], frozen: Ratio) -> list[str]:
         "|---|---|---|",
         _row(frozen),
     ]
+
+
+def _processor() -> str:
+    """Its maker's name, where the system tells, and the vectors that torch uses of it."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{(names or [platform.processor()])[0] or platform.machine()} ({vectors})"
+
+
+def _versions() -> str:
+    names = {"torch", "torchvision", "monai", "timm-3d", "nibabel"}
+    parts = [part for part in importlib.metadata.distributions() if part.name.lower() in names]
+    return ", ".join(sorted({f"{part.name.lower()} {part.version}" for part in parts}))
 
 
 def _step_lines(steps: Sequence[Ratio]) -> list[str]:

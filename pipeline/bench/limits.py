@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from models3d.blocks import Block, ConvEmbed
 from models3d.products import linear
 
 from .ratio import seconds_of
@@ -35,6 +36,31 @@ class Limits:
         self.product = max(self.product, 2 * _SIDE**3 / seconds)
         seconds = seconds_of(lambda: self._to.copy_(self._from))
         self.copy = max(self.copy, 2 * self._from.nbytes / seconds)
+
+
+def traffic(network: nn.Module, images: Tensor) -> int:
+    """Bytes that a forward pass of a PoolFormer moves at least, beside its weights.
+
+    Each branch of a block, and each step to a coarser grid, reads its input and writes its output.
+
+    Args:
+        network: Ours.
+        images: What it reads.
+    """
+    moved = 0
+
+    def count(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal moved
+        branches = 2 if isinstance(module, Block) else 1
+        moved += branches * (given[0].nbytes + output.nbytes)
+
+    layers = [layer for layer in network.modules() if isinstance(layer, Block | ConvEmbed)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        network(images)
+    for hook in hooks:
+        hook.remove()
+    return moved
 
 
 def operations(network: nn.Module, images: Tensor) -> int:

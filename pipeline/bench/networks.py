@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models3d import VolumeModel, create_model
 
-from .limits import Limits, operations
+from .limits import Limits, operations, traffic
 from .memory import step_memory
 from .peers import peers
 from .plain import plain_of
@@ -74,6 +74,7 @@ class Found:
         memory: Peak memory of our training step as a part of the plain one's.
         over_limit: Our forward pass in multiples of the time that its operations take in a
             large matrix product.
+        over_copies: The same pass in multiples of the time of a copy of what it moves at least.
     """
 
     setting: Setting
@@ -81,6 +82,7 @@ class Found:
     training: tuple[Ratio, ...]
     memory: float
     over_limit: float
+    over_copies: float
 
 
 def network_speeds(
@@ -112,7 +114,8 @@ def _measured(setting: Setting, rounds: int) -> Found:
     training, _ = in_turns(training_step, ours, others, images, rounds, limits)
     arithmetic = operations(others["plain"].eval(), images) / limits.product
     memory = step_memory(ours, images) / step_memory(others["plain"], images)
-    return Found(setting, passes, training, memory, fastest / arithmetic)
+    copies = traffic(ours.eval(), images) / limits.copy
+    return Found(setting, passes, training, memory, fastest / arithmetic, fastest / copies)
 
 
 def network_of(setting: Setting) -> VolumeModel:

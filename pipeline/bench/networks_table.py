@@ -30,12 +30,13 @@ def networks_lines(
         f"and range of {ROUNDS} rounds in turns on a CPU. Memory: most bytes of tensors that a",
         "training step holds at once beyond the weights, as a part of the plain network's. Over",
         "the limit: our forward pass in multiples of the time that its operations would take in a",
-        "product of two matrices of 1024 x 1024, the fastest of the same minutes. On 32^3 both",
-        "have a stem of stride 2 and a last step of stride 1, and s12 on 64^3 too, for the plain",
-        "network fails on grids below its window.",
+        "product of two matrices of 1024 x 1024, the fastest of the same minutes. Over copies: the",
+        "same in multiples of the time of a copy as large as what its branches and steps between",
+        "stages read and write at least. On 32^3 both have a stem of stride 2 and a last step of",
+        "stride 1, and s12 on 64^3 too, for the plain network fails on grids below its window.",
         "",
-        "| network and input | forward | training step | memory | over the limit |",
-        "|---|---|---|---|---|",
+        "| network and input | forward | training step | memory | over the limit | over copies |",
+        "|---|---|---|---|---|---|",
         *(_row(item) for item in found),
         *(line for item in found if item.setting.peers for line in _peers(item)),
         *(_compiled(compiled, about) if compiled else ()),
@@ -71,7 +72,7 @@ def _row(item: Found) -> str:
     forward, training = item.forward[0], item.training[0]
     return (
         f"| {item.setting.name} | {_spread(forward)} | {_spread(training)} "
-        f"| {item.memory:.2f} | {item.over_limit:.2f} |"
+        f"| {item.memory:.2f} | {item.over_limit:.2f} | {item.over_copies:.2f} |"
     )
 
 
