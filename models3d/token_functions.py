@@ -146,8 +146,8 @@ class MlpBranch(torch.autograd.Function):
             moments: of ``x``.
             recorded: whether a backward pass may come.
         """
-        recorded = recorded and any(ctx.needs_input_grad)  # type: ignore[attr-defined]  # torch's
-        stores = recorded and _stores(x, in_weight.shape[0])
+        needed: tuple[bool, ...] = ctx.needs_input_grad  # type: ignore[attr-defined]  # torch sets it
+        stores = recorded and any(needed) and _stores(x, in_weight.shape[0])
         stored = []
         ctx.moments = moments  # type: ignore[attr-defined]  # torch's way to keep what is no tensor
         entry = entry_of(x, moments, weight, bias, in_weight, in_bias)

@@ -36,9 +36,10 @@ def table_lines(sets: Sequence[SetFigures], missing: Sequence[str], size: int) -
         missing: Names of the sets that were not there.
         size: Voxels along each axis.
     """
+    command = "make benchmark-medmnist" if size == 28 else f"make benchmark-medmnist-{size}"
     absent = f"Not at hand when this was written: {', '.join(missing)}." if missing else ""
     lines = [
-        "Written by `make benchmark-medmnist`: official splits, one recipe for all sets",
+        f"Written by `{command}`: official splits, one recipe for all sets",
         "(`configs/benchmarks/medmnist3d.yaml`), the weights of the last epoch; a test case meets",
         "a network when it has been trained. Mean and deviation over the seeds; beside them all",
         "seeds together (their mean probability), with 95 % intervals over cases, for",

@@ -86,12 +86,12 @@ def test_gradients_that_are_recorded_are_those_of_a_product(
     chosen = sorted(asked & {*range(len(factors))}) or [0]
     arriving = seeded(1, 1).expand(rows, out) if spread else seeded(rows, out)
 
-    found, expected = (
-        torch.autograd.grad(layer(*each), [each[place] for place in chosen], arriving.to(dtype))
-        for layer, dtype in ((products.linear, torch.float32), (functional.linear, torch.float64))
-        for each in [[factor.to(dtype, copy=True).requires_grad_() for factor in factors]]
-    )
-    for ours, true in zip(found, expected, strict=True):
+    found = []
+    for layer, dtype in ((products.linear, torch.float32), (functional.linear, torch.float64)):
+        given = [factor.to(dtype, copy=True) for factor in factors]
+        wanted = [given[place].requires_grad_() for place in chosen]  # the others are frozen
+        found.append(torch.autograd.grad(layer(*given), wanted, arriving.to(dtype)))
+    for ours, true in zip(*found, strict=True):
         torch.testing.assert_close(ours.double(), true, rtol=1e-5, atol=1e-4)
 
 
