@@ -8,11 +8,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipeline.bench import _reading_lines, reading
+from pipeline.bench import _cached_lines, _reading_lines, cached, reading
+from pipeline.bench.cached import cached_costs
 from pipeline.bench.ratio import ROUNDS
 from pipeline.bench.reading import reading_costs
+from pipeline.data import cache_entry
 from pipeline.data.formats.dispatch import read_volume
 from pipeline.data.volume import Volume
+from pipeline.storage import sha256
 
 
 def test_each_kind_of_file_is_read_in_turns_by_us_and_by_nibabel(
@@ -37,6 +40,28 @@ def test_each_kind_of_file_is_read_in_turns_by_us_and_by_nibabel(
     rows = [line for line in _reading_lines(found) if line.startswith("| .nii")]
     assert len(rows) == 3
     assert {row.count("|") for row in rows} == {6}
+
+
+def test_a_cached_volume_has_its_digest_taken_at_first_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cached, "_SIZES", ((4, 5, 6), (7, 8, 9)))
+    monkeypatch.setattr(cached, "FILES", 3)
+    ticks: list[None] = []
+    taken: list[int] = []
+
+    def counted(content: bytes | memoryview) -> str:
+        taken.append(len(content))
+        return sha256(content)
+
+    monkeypatch.setattr(cache_entry, "sha256", counted)
+    found = cached_costs(tmp_path / "files", lambda: ticks.append(None))
+    assert len(ticks) == 2
+    # Of every file once when it is written, and once in each round, the first of which is not told.
+    assert len(taken) == 2 * 3 * (1 + 1 + ROUNDS)
+    assert [first.name for first, _ in found] == ["4x5x6", "7x8x9"]
+    assert all(0 < item.low <= item.median <= item.high for pair in found for item in pair)
+    assert {row.count("|") for row in _cached_lines(found)[4:]} == {6}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import torch
 
 from ..markdown import put_part
 from ..progress import Display
+from .cached import cached_costs
 from .compiled import compiled_speeds
 from .epochs import frozen_epochs
 from .extraction import CASES, NETWORKS, SIDE, extraction, write_volumes
@@ -40,11 +41,12 @@ def bench(out: Path, display: Display) -> list[Ratio]:
         StorageError: The page cannot be written.
     """
     settings = len(SETTINGS) + len(FILES) + len(EPOCHS)
-    bar = display.bar("measuring", (len(NETWORKS) + 3) * ROUNDS + settings)
+    bar = display.bar("measuring", (len(NETWORKS) + 4) * ROUNDS + settings)
     put_part(out, "Networks", _networks(bar.advance))
     with tempfile.TemporaryDirectory() as name:
         reading = reading_costs(Path(name), bar.advance)
-    put_part(out, "Reading", _reading_lines(reading))
+        cached = cached_costs(Path(name), bar.advance)
+    put_part(out, "Reading", [*_reading_lines(reading), "", *_cached_lines(cached)])
     with tempfile.TemporaryDirectory() as name:
         put_part(out, "Preprocessing", _preparing_lines(preparing_costs(Path(name), bar.advance)))
     with tempfile.TemporaryDirectory() as name:
@@ -167,6 +169,18 @@ def _reading_lines(reading: Sequence[tuple[Ratio, Ratio]]) -> list[str]:
         "| file | time, multiple of nibabel alone | range | with the same done | range |",
         "|---|---|---|---|---|",
         *(f"{_row(plain)} {same.median:.2f} | {_range(same)} |" for plain, same in reading),
+    ]
+
+
+def _cached_lines(cached: Sequence[tuple[Ratio, Ratio]]) -> list[str]:
+    return [
+        "A preprocessed volume from the cache into a batch, against a file that safetensors maps",
+        "into memory and does not check: at first, when its SHA-256 is taken, and each time after",
+        "that, when the file has not changed.",
+        "",
+        "| voxels | first time, multiple of a mapped file | range | after that | range |",
+        "|---|---|---|---|---|",
+        *(f"{_row(first)} {again.median:.2f} | {_range(again)} |" for first, again in cached),
     ]
 
 

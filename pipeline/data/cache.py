@@ -10,27 +10,22 @@ Of a DICOM folder every file counts.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import safetensors
 import torch
 from pydantic import JsonValue, TypeAdapter, ValidationError
-from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from ..errors import StorageError
 from ..storage import make_folder, sha256, write_bytes, write_json
+from .cache_entry import EntryReader, entry_bytes, file_numbers
 from .fingerprint import Extent
 from .formats.dicom_folder import split_series
 from .formats.dispatch import companions
 from .series_part import SeriesPart
 from .volume import Finding, with_mask
-
-_DIGEST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +94,7 @@ class VolumeCache:
     def __init__(self, folder: Path, preprocessing: str) -> None:
         self.folder = make_folder(folder, mode=0o700)
         self._preprocessing = preprocessing
+        self._entries = EntryReader()
 
     def content_of(self, source: Path) -> str | None:
         """The known content hash of a source file that has not changed since, or None."""
@@ -129,16 +125,8 @@ class VolumeCache:
 
     def load(self, content: str) -> CachedVolume | None:
         """Reads an entry; a missing, damaged or foreign one is None and will be rebuilt."""
-        try:
-            stored = self._entry_path(content).read_bytes()
-        except OSError:
-            return None
-        digest, payload = stored[:_DIGEST], stored[_DIGEST:]
-        if digest != sha256(payload).encode():
-            return None
-        try:
-            tensors: Mapping[str, Tensor] = tensors_from_bytes(payload)
-        except safetensors.SafetensorError:
+        tensors = self._entries.read(self._entry_path(content))
+        if tensors is None:
             return None
         spacing = cast("tuple[float, float, float]", tuple(tensors["spacing"].tolist()))
         return CachedVolume(tensors["image"], spacing, content)
@@ -184,10 +172,9 @@ class VolumeCache:
             StorageError: The disk is full or the folder is not writable.
         """
         spacing = torch.tensor(volume.spacing, dtype=torch.float64)
-        payload = tensors_to_bytes({"image": volume.image, "spacing": spacing})
         path = self._entry_path(name or volume.content)
         make_folder(path.parent, mode=0o700)
-        write_bytes(path, sha256(payload).encode() + payload)
+        write_bytes(path, entry_bytes({"image": volume.image, "spacing": spacing}))
 
     def _entry_path(self, content: str) -> Path:
         name = sha256(f"{content}\n{self._preprocessing}".encode())
@@ -215,16 +202,12 @@ def stamp_of(source: Path) -> list[JsonValue]:
         status = split_series(source)[0].stat()
     except OSError as error:
         raise StorageError("a volume vanished", where=source.name, why=error.strerror) from None
-    return [*_numbers(status), *map(_companion_stamp, companions(source))]
+    return [*file_numbers(status), *map(_companion_stamp, companions(source))]
 
 
 def _companion_stamp(file: Path) -> list[JsonValue]:
     name = file.name.encode("utf-8", "backslashreplace").decode()  # which JSON can hold
     try:
-        return [name, *_numbers(file.stat())]
+        return [name, *file_numbers(file.stat())]
     except OSError:  # the reader refuses the volume and says why
         return [name]
-
-
-def _numbers(status: os.stat_result) -> list[int]:
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from ..batches import NO_MASK, Batch, LoadedStep
 from ..errors import VolclassError
@@ -212,13 +212,6 @@ def _collate(items: list[Batch | VolclassError]) -> Batch | VolclassError:
         if isinstance(item, VolclassError):
             return item
         cases.append(item)
-    batch: Batch = {
-        "image": torch.stack([case["image"] for case in cases]),
-        "label": torch.stack([case["label"] for case in cases]),
-        "index": torch.stack([case["index"] for case in cases]),
-    }
-    if "covariates" in cases[0]:
-        batch["covariates"] = torch.stack([case["covariates"] for case in cases])
-    if "mask" in cases[0]:
-        batch["mask"] = torch.stack([case["mask"] for case in cases])
+    # Torch's own stacks in memory that processes share; what torch.stack makes is copied there.
+    batch: Batch = default_collate(cases)
     return batch

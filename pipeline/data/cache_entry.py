@@ -1,0 +1,96 @@
+"""A file of the cache: tensors in safetensors' format, after the SHA-256 of what follows.
+
+It is read with one copy, the kernel's, and its digest is taken once in a process for as long as
+the file does not change: taking it lasts several times as long as reading. A mapped file would
+spare that copy too, but a file that is cut or becomes unreadable while it is mapped ends the
+process by a signal, where one that is read is built again.
+
+The format: https://huggingface.co/docs/safetensors (an 8-byte length, a JSON header, the data).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import save
+from torch import Tensor
+
+from ..storage import sha256
+
+_DIGEST = 64
+_LENGTH = 8
+_TYPES = {"F64": torch.float64, "F32": torch.float32, "U8": torch.uint8}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the numbers of a tensor are, in bytes after the header."""
+
+    dtype: Literal["F64", "F32", "U8"]
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+_HEADER = TypeAdapter(dict[str, _Place])
+
+
+def entry_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """What a file of the cache holds.
+
+    Args:
+        tensors: Contiguous, float64, float32 or uint8.
+    """
+    payload = save(dict(tensors))
+    return sha256(payload).encode() + payload
+
+
+class EntryReader:
+    """Reads files of the cache, and remembers which of them are sound."""
+
+    def __init__(self) -> None:
+        self._sound: dict[Path, list[int]] = {}
+
+    def read(self, path: Path) -> dict[str, Tensor] | None:
+        """The tensors of a file, whose memory is the caller's; None if missing or damaged."""
+        try:
+            with path.open("rb") as file:
+                stamp = file_numbers(os.fstat(file.fileno()))
+                stored = np.empty(stamp[0], dtype=np.uint8)
+                if file.readinto(stored.data) != stamp[0]:
+                    return None
+        except OSError:
+            return None
+        if self._sound.get(path) != stamp:
+            if sha256(stored[_DIGEST:].data).encode() != stored[:_DIGEST].tobytes():
+                return None
+            self._sound[path] = stamp
+        return _tensors(stored)
+
+
+def file_numbers(status: os.stat_result) -> list[int]:
+    """What tells that a file is another one now: its size, times in ns and inode."""
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _tensors(stored: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> dict[str, Tensor] | None:
+    """Views of a file's bytes; None where its digest is right and another program wrote it."""
+    start = _DIGEST + _LENGTH
+    body = start + int.from_bytes(stored[_DIGEST:start].tobytes(), "little")
+    whole = torch.from_numpy(stored)
+    try:
+        header = _HEADER.validate_json(stored[start:body].tobytes())
+        return {
+            name: whole[slice(*(body + end for end in place.data_offsets))]
+            .view(_TYPES[place.dtype])
+            .view(place.shape)
+            for name, place in header.items()
+        }
+    except (ValidationError, RuntimeError):
+        return None
