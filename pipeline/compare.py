@@ -30,12 +30,11 @@ from .progress import Display
 from .reports.compare_page import render_comparison_page
 from .reports.compare_words import line_of, lost, sentence, warnings
 from .reports.run_files import read_run
-from .reports.start import started_from_a_file, untrained_parts
+from .reports.start import started_from_a_file, started_from_a_run, untrained_parts
 from .storage import check_writable, read_json, write_json, write_text
 
 CONFIG = "config.yaml"
 FOLDS = "folds.json"
-_STARTED_FROM: dict[Initial, str] = {"pretrained": "published weights", "file": "a file's weights"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +232,7 @@ def _card(folder: Path, settings: Mapping[str, str], judged: Judged | None) -> C
     if frozen:
         notes.append("features as they are")
     elif before != "random":
-        notes.append(f"started from {_STARTED_FROM[before]}")
+        notes.append(f"started from {_source(settings)}")
     folds = read_json(folder / FOLDS)
     checksum = folds.get("sha256") if isinstance(folds, dict) else None
     return Card(
@@ -252,6 +251,14 @@ def _before_training(settings: Mapping[str, str]) -> Initial:
     if started_from_a_file(settings):
         return "file"
     return "random" if settings.get("model.init", "random") == "random" else "pretrained"
+
+
+def _source(settings: Mapping[str, str]) -> str:
+    """Where weights that are not random came from, in words."""
+    if started_from_a_file(settings):
+        return "a file's weights"
+    own = started_from_a_run(settings)
+    return "pretraining without labels" if own else "published weights"
 
 
 def _different(names: Mapping[Path, str]) -> dict[Path, str]:

@@ -192,6 +192,12 @@ def test_metadata_that_predict_the_label_raise_a_warning(tmp_path: Path, strengt
             "trained",
             ["started from published weights"],
         ),
+        (
+            {"name": "poolformer3d_n", "init": "pre", "weights": None},
+            "3D network",
+            "trained",
+            ["started from pretraining without labels"],
+        ),
     ],
 )
 def test_a_run_says_by_its_configuration_what_it_is(

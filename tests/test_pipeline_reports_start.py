@@ -25,6 +25,10 @@ from pipeline.reports.start import start_words, started_from_a_file, untrained_p
             {"model.init": "inflate", "model.weights": "…/a.pth"},
             "inflated 2D weights of a file, …/a.pth",
         ),
+        (
+            {"model.init": "…/pre", "model.weights": "null"},
+            "a pretraining run without labels, …/pre",
+        ),
     ],
 )
 def test_the_start_of_the_weights_is_said_where_it_is_known(

@@ -63,6 +63,7 @@ def forest_plot(
         axes.set_yticks(range(len(lines)), names)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
+        axes.locator_params(axis="x", nbins=6)  # more would run into each other
         axes.axvline(reference, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
         for place, line in enumerate(lines):
             _draw(axes, place, line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..config import is_volume_network
+from ..config import NAMED_STARTS, is_volume_network
 
 _NONE = ("", "null")
 
@@ -23,7 +23,14 @@ def start_words(config: Mapping[str, str]) -> str:
         return f"inflated 2D weights of a file, {weights}"
     if started_from_a_file(config):
         return f"a file, {weights}"
+    if started_from_a_run(config):
+        return f"a pretraining run without labels, {init}"
     return init or ""
+
+
+def started_from_a_run(config: Mapping[str, str]) -> bool:
+    """Whether the weights came from a pretraining run of this program."""
+    return config.get("model.init", "random") not in NAMED_STARTS
 
 
 def started_from_a_file(config: Mapping[str, str]) -> bool:
