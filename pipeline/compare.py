@@ -30,7 +30,7 @@ from .progress import Display
 from .reports.compare_page import render_comparison_page
 from .reports.compare_words import line_of, lost, sentence, warnings
 from .reports.run_files import read_run
-from .reports.start import started_from_a_file, started_from_a_run, untrained_parts
+from .reports.start import start_source, started_from_a_file, untrained_parts
 from .storage import check_writable, read_json, write_json, write_text
 
 CONFIG = "config.yaml"
@@ -231,8 +231,8 @@ def _card(folder: Path, settings: Mapping[str, str], judged: Judged | None) -> C
     frozen = settings.get("model.slices.frozen") == "true"
     if frozen:
         notes.append("features as they are")
-    elif before != "random":
-        notes.append(f"started from {_source(settings)}")
+    elif source := start_source(settings):
+        notes.append(f"started from {source}")
     folds = read_json(folder / FOLDS)
     checksum = folds.get("sha256") if isinstance(folds, dict) else None
     return Card(
@@ -251,14 +251,6 @@ def _before_training(settings: Mapping[str, str]) -> Initial:
     if started_from_a_file(settings):
         return "file"
     return "random" if settings.get("model.init", "random") == "random" else "pretrained"
-
-
-def _source(settings: Mapping[str, str]) -> str:
-    """Where weights that are not random came from, in words."""
-    if started_from_a_file(settings):
-        return "a file's weights"
-    own = started_from_a_run(settings)
-    return "pretraining without labels" if own else "published weights"
 
 
 def _different(names: Mapping[Path, str]) -> dict[Path, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -11,17 +12,17 @@ from torch import nn
 
 from models3d import create_model
 from pipeline import bench
-from pipeline.bench import compiled
-from pipeline.bench.compiled import compiled_speeds
+from pipeline.bench import variants
 from pipeline.bench.limits import operations, traffic
 from pipeline.bench.memory import step_memory
-from pipeline.bench.networks import SETTINGS, Setting, network_of, network_speeds
+from pipeline.bench.networks import SETTINGS, Setting, forward, network_of, network_speeds
 from pipeline.bench.networks_table import networks_lines
 from pipeline.bench.operators import top_operators
 from pipeline.bench.peers import peers
 from pipeline.bench.plain import PlainBlock, plain_of
 from pipeline.bench.ratio import Ratio
 from pipeline.bench.training_step import training_step
+from pipeline.bench.variants import variant_speeds
 from pipeline.build.machine import has_compiler
 
 SMALL = {"stem_stride": 2, "strides": (1, 1, 1)}
@@ -96,14 +97,24 @@ def test_memory_is_what_a_step_holds_at_once() -> None:
 
 def test_operators_are_those_of_the_pass_and_the_slowest_come_first() -> None:
     network = nn.Sequential(nn.Conv3d(1, 8, 3), nn.GELU(), nn.Conv3d(8, 8, 3))
-    found = top_operators(network, torch.randn(1, 1, 16, 16, 16))
+    images = torch.randn(1, 1, 16, 16, 16)
+    found = top_operators(lambda: network(images))
     shares = [item.share for item in found]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 1.0 + 1e-9
     assert any("conv" in item.name and item.calls == 2 for item in found)
-    lines = networks_lines([], found, "a network")
+    lines = networks_lines([], {"forward pass": found, "training step": found}, "a network")
     assert f"| {found[0].name} | {found[0].share:.0%} | {found[0].calls:.0f} |" in lines
-    assert any("a forward pass of a network, goes" in line for line in lines)
+    for kind in ("forward pass", "training step"):
+        assert any(f"of a {kind} of a network, goes" in line for line in lines)
+
+
+def test_a_training_step_is_profiled_with_its_backward_pass() -> None:
+    network, images = create_model("poolformer3d_n"), torch.randn(2, 1, 28, 28, 28)
+    names = [item.name for item in top_operators(partial(training_step, network, images))]
+    assert any("Backward" in name or "backward" in name for name in names)
+    forwards = [item.name for item in top_operators(partial(forward, network, images))]
+    assert not any("Backward" in name or "backward" in name for name in forwards)
 
 
 def test_a_small_measurement_fills_its_tables() -> None:
@@ -127,12 +138,16 @@ def test_a_small_measurement_fills_its_tables() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler")
 def test_compiled_networks_are_measured_beside_ours() -> None:
-    found = compiled_speeds(Setting("poolformer3d_n", (28, 28, 28), 1), rounds=1)
-    assert [item.name for item in found] == ["plain, compiled", "ours, compiled"]
-    lines = networks_lines([], (), "a network", found)
+    found = variant_speeds(Setting("poolformer3d_n", (28, 28, 28), 1), rounds=1)
+    assert [item.name for item in found] == ["ours, fused", "plain, compiled", "ours, compiled"]
+    lines = networks_lines([], None, "a network", found)
     assert any(line.startswith("| ours, compiled | ") for line in lines)
 
 
-def test_without_a_compiler_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "has_compiler", lambda: False)
-    assert compiled_speeds(SETTINGS[0]) == ()
+def test_without_a_compiler_the_fused_network_alone_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(variants, "has_compiler", lambda: False)
+    (found,) = variant_speeds(Setting("poolformer3d_n", (28, 28, 28), 1), rounds=1)
+    assert found.name == "ours, fused"
+    assert found.low > 0

@@ -15,6 +15,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from pipeline.data import cache_entry
+from pipeline.data.cache import CachedVolume, VolumeCache
 from pipeline.data.cache_entry import EntryReader, entry_bytes
 
 _IN_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -41,7 +42,8 @@ def signed(header: bytes, data: bytes, length: int | None = None) -> bytes:
 def image_header(**other: object) -> bytes:
     """The header of an image of four numbers, with other entries."""
     place = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16], **other}
-    return json.dumps({"image": place}).encode()
+    header = json.dumps({"image": place}).encode()
+    return header.ljust(-8 * (-len(header) // 8))  # so that the numbers are aligned
 
 
 @given(tensors=st.dictionaries(st.text(max_size=5), _ARRAYS, min_size=1, max_size=3))
@@ -101,27 +103,59 @@ def test_a_missing_file_or_a_folder_is_none(tmp_path: Path) -> None:
     assert EntryReader().read(tmp_path) is None
 
 
+def test_the_next_test_differs_from_a_good_file_in_one_thing(tmp_path: Path) -> None:
+    path = tmp_path / "entry.volume"
+    path.write_bytes(signed(image_header(), np.arange(4, dtype="<f4").tobytes()))
+
+    found = EntryReader().read(path)
+
+    assert found is not None
+    assert found["image"].tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
 @pytest.mark.parametrize(
     "content",
     [
         signed(b"", b""),
-        signed(b"no json", bytes(16)),
+        signed(b"no json".ljust(8), bytes(16)),
         signed(image_header(), bytes(16), length=1 << 62),
         signed(image_header(dtype="BF16"), bytes(16)),
         signed(image_header(shape=[5]), bytes(16)),
-        signed(image_header(shape=[-1, 0]), bytes(16)),
+        signed(image_header(shape=[2, -1]), bytes(16)),
+        signed(image_header(shape=[1 << 70]), bytes(16)),
+        signed(image_header(shape=[0, *[(1 << 40) - 1] * 4], data_offsets=[0, 0]), b""),
         signed(image_header(data_offsets=[0, 15]), bytes(16)),
-        signed(image_header(data_offsets=[0, 64]), bytes(16)),
+        signed(image_header(data_offsets=[-16, 0]), bytes(16)),
+        signed(image_header(data_offsets=[16, 32]), bytes(16)),
         signed(image_header(data_offsets=[1, 17]), bytes(32)),
         signed(json.dumps({"__metadata__": {"a": "b"}}).encode(), b""),
     ],
-    ids=["empty", "no json", "long", "type", "shape", "negative", "odd", "beyond", "skew", "told"],
+    ids=[
+        *("empty", "no json", "long", "type", "shape", "to be inferred", "huge", "nothing of much"),
+        *("odd", "in the header", "beyond", "skew", "told"),
+    ],
 )
 def test_what_another_program_wrote_is_none(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "entry.volume"
     path.write_bytes(content)
 
     assert EntryReader().read(path) is None
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.int64, torch.bool])
+def test_what_could_not_be_read_again_is_not_written(kind: torch.dtype) -> None:
+    with pytest.raises(AssertionError):
+        entry_bytes({"image": torch.zeros(2, dtype=kind)})
+
+
+def test_an_entry_of_other_tensors_is_no_volume(tmp_path: Path) -> None:
+    cache = VolumeCache(tmp_path, "preprocessing")
+    cache.keep(CachedVolume(torch.ones(1, 2, 3, 4), (1.0, 1.0, 1.0), "content"))
+    (path,) = tmp_path.rglob("*.volume")
+    assert cache.load("content") is not None
+    path.write_bytes(entry_bytes({"image": torch.ones(1, 2, 3, 4)}))
+
+    assert cache.load("content") is None
 
 
 def test_the_digest_is_taken_once_until_the_file_changes(

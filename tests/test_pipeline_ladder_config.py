@@ -226,6 +226,18 @@ def test_the_ladder_of_masks_differs_in_masks_alone() -> None:
     assert plain.train == masks.train
 
 
+def test_the_ladder_of_clinical_variables_takes_a_users_columns(tmp_path: Path) -> None:
+    overrides = [f"data.manifest={tmp_path / 'cases.csv'}", "data.covariates=[weight]"]
+    rungs = read_ladder("ladders/clinical", overrides, _nothing).rungs
+    found = {rung.plan.name: rung for rung in rungs}
+    assert found["clinical"].plan.kind == "clinical"
+    covariates = {name: rung.config.data.covariates for name, rung in found.items()}
+    assert covariates["clinical"] == covariates["volume_clinical"] == ("weight",)
+    assert covariates["volume"] == ()
+    for name in ("volume", "volume_clinical"):
+        check_network(found[name].config)
+
+
 @pytest.mark.parametrize("name", ["quick", "full"])
 def test_shipped_ladders_are_valid(name: str, tmp_path: Path) -> None:
     assert (shipped_configs() / "ladders" / f"{name}.yaml").is_file()

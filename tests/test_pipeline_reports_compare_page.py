@@ -7,15 +7,19 @@ import importlib
 import re
 import subprocess
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from pipeline.evaluation.comparison_results import ComparisonEvaluation, Pair, Standing
 from pipeline.evaluation.competitors import Card, Kind, Start
 from pipeline.evaluation.intervals import Estimate
 from pipeline.evaluation.paired_tests import PValue
+from pipeline.reports import compare_plot
 from pipeline.reports.compare_page import matrix, p_text, render_comparison_page, turned
 from pipeline.reports.compare_plot import Line, forest_plot
 from pipeline.reports.compare_words import chip, limits, line_of, lost, protocol, sentence, warnings
@@ -308,3 +312,23 @@ def test_nothing_is_wider_than_a_laptop_or_a_phone(tmp_path: Path) -> None:
     assert measured == [expected]
     assert "Content Security Policy" not in done.stderr
     assert "CONSOLE" not in done.stderr
+
+
+@pytest.mark.parametrize("low", [-0.6, -0.25, -0.04, 0.35])
+def test_ticks_of_the_forest_plot_keep_apart(low: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+
+    def kept(figure: Figure, name: str, alt: str) -> Markup:
+        drawn.append(figure)
+        return Markup()
+
+    monkeypatch.setattr(compare_plot, "inline_svg", kept)
+    line = Line("a run", Estimate(low + 0.1, low, low + 0.2, ""), "volume")
+    forest_plot([line], "plot", "", label="AUROC", reference=0.0, bounded=False)
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    ticks = figure.axes[0].xaxis.get_major_ticks()
+    boxes = [tick.label1.get_window_extent() for tick in ticks]
+    shown = sorted((box.x0, box.x1) for box in boxes if box.width > 0)
+    assert len(shown) >= 3
+    assert all(left[1] < right[0] for left, right in pairwise(shown))

@@ -10,6 +10,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,16 +18,18 @@ import torch
 from ..markdown import put_part
 from ..progress import Display
 from .cached import cached_costs
-from .compiled import compiled_speeds
 from .epochs import frozen_epochs
 from .extraction import CASES, NETWORKS, SIDE, extraction, write_volumes
-from .networks import SETTINGS, network_of, network_speeds
+from .networks import SETTINGS, forward, network_of, network_speeds
 from .networks_table import networks_lines
 from .operators import top_operators
 from .preparing import FILES, preparing_costs
 from .ratio import ROUNDS, Ratio
 from .reading import PAIRS, reading_costs
+from .starting import starting_costs
 from .steps import step_costs
+from .training_step import training_step
+from .variants import variant_speeds
 from .waiting import EPOCHS, waiting_costs
 
 
@@ -41,7 +44,7 @@ def bench(out: Path, display: Display) -> list[Ratio]:
         StorageError: The page cannot be written.
     """
     settings = len(SETTINGS) + len(FILES) + len(EPOCHS)
-    bar = display.bar("measuring", (len(NETWORKS) + 4) * ROUNDS + settings)
+    bar = display.bar("measuring", (len(NETWORKS) + 5) * ROUNDS + settings)
     put_part(out, "Networks", _networks(bar.advance))
     with tempfile.TemporaryDirectory() as name:
         reading = reading_costs(Path(name), bar.advance)
@@ -49,6 +52,8 @@ def bench(out: Path, display: Display) -> list[Ratio]:
     put_part(out, "Reading", [*_reading_lines(reading), "", *_cached_lines(cached)])
     with tempfile.TemporaryDirectory() as name:
         put_part(out, "Preprocessing", _preparing_lines(preparing_costs(Path(name), bar.advance)))
+    with tempfile.TemporaryDirectory() as name:
+        put_part(out, "Start-up", _starting_lines(starting_costs(Path(name), bar.advance)))
     with tempfile.TemporaryDirectory() as name:
         waiting = waiting_costs(Path(name), bar.advance)
     put_part(out, "Waiting for volumes", _waiting_lines(waiting))
@@ -67,8 +72,12 @@ def _networks(advance: Callable[[], None]) -> list[str]:
     found = network_speeds(SETTINGS, advance)
     setting = next(item for item in SETTINGS if item.peers)
     images = torch.randn(setting.batch, 1, *setting.size)
-    slowest = top_operators(network_of(setting), images)
-    return networks_lines(found, slowest, setting.name, compiled_speeds(setting))
+    network = network_of(setting)
+    profiles = {
+        "forward pass": top_operators(partial(forward, network, images)),
+        "training step": top_operators(partial(training_step, network, images)),
+    }
+    return networks_lines(found, profiles, setting.name, variant_speeds(setting))
 
 
 def _lines(extracted: Sequence[Ratio], frozen: Ratio) -> list[str]:
@@ -140,6 +149,19 @@ def _preparing_lines(preparing: Sequence[Ratio]) -> list[str]:
         "| file | MONAI's time in multiples of ours | range |",
         "|---|---|---|",
         *map(_row, preparing),
+    ]
+
+
+def _starting_lines(starting: Sequence[Ratio]) -> list[str]:
+    return [
+        "Written by `make bench`: whole processes, from their start to their end, in multiples of",
+        "one that imports torch and does nothing, in turns. Predictions are of one volume, with",
+        "the networks of two folds of poolformer3d_t. Median and range of",
+        f"{ROUNDS} rounds on a CPU.",
+        "",
+        "| process | time, multiple of `import torch` | range |",
+        "|---|---|---|",
+        *map(_row, starting),
     ]
 
 

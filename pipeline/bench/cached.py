@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ _SIZES = ((28, 28, 28), (64, 64, 64), (96, 128, 96))
 def cached_costs(folder: Path, advance: Callable[[], None]) -> list[tuple[Ratio, Ratio]]:
     """Time to bring a cached volume into a batch, as a multiple of a mapped safetensors file's.
 
-    In turns, file by file, from the memory in which the system keeps files.
+    In turns, from the memory in which the system keeps files.
 
     Args:
         folder: For the files.
@@ -30,12 +30,13 @@ def cached_costs(folder: Path, advance: Callable[[], None]) -> list[tuple[Ratio,
     Returns:
         For each size of volumes: the first time, when the digest is taken, and every other time.
     """
-    found: dict[str, list[tuple[float, float]]] = {}
-    for size in _SIZES:
-        name = "x".join(map(str, size))
-        pairs = _written(folder / name, size)
-        _round(pairs)
-        found[name] = [_round(pairs) for _ in range(ROUNDS)]
+    files = {"x".join(map(str, size)): _written(folder, size) for size in _SIZES}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
+    for pairs in files.values():  # once, for what is opened at first
+        _round(pairs, 0)
+    for number in range(ROUNDS):
+        for name, pairs in files.items():
+            found[name].append(_round(pairs, number))
         advance()
     return [
         (ratio(name, [one for one, _ in rounds]), ratio(name, [other for _, other in rounds]))
@@ -45,8 +46,8 @@ def cached_costs(folder: Path, advance: Callable[[], None]) -> list[tuple[Ratio,
 
 def _written(folder: Path, size: tuple[int, int, int]) -> list[tuple[Path, Path]]:
     """Entries of the cache, and the same volumes in plain files of safetensors."""
-    make_folder(folder)
-    pairs = [(folder / f"{k}.volume", folder / f"{k}.safetensors") for k in range(FILES)]
+    own = make_folder(folder / "x".join(map(str, size)))
+    pairs = [(own / f"{k}.volume", own / f"{k}.safetensors") for k in range(FILES)]
     for entry, plain in pairs:
         tensors = {"image": torch.randn(1, *size)}
         write_bytes(entry, entry_bytes(tensors))
@@ -54,19 +55,19 @@ def _written(folder: Path, size: tuple[int, int, int]) -> list[tuple[Path, Path]
     return pairs
 
 
-def _round(pairs: list[tuple[Path, Path]]) -> tuple[float, float]:
-    """Time of either of our readings as a multiple of the mapped file's."""
-    reader, taken = EntryReader(), [0.0, 0.0, 0.0]
-    for entry, plain in pairs:
-        ours = partial(_batched, partial(reader.read, entry))
-        taken[0] += seconds_of(ours)
-        taken[1] += seconds_of(partial(_batched, partial(load_file, plain)))
-        taken[2] += seconds_of(ours)
-    first, mapped, again = taken
-    return first / mapped, again / mapped
+def _round(pairs: Sequence[tuple[Path, Path]], number: int) -> tuple[float, float]:
+    """Time of either of our readings as a multiple of the mapped file's, all files in a row."""
+    reader = EntryReader()
+    entries, plain = [entry for entry, _ in pairs], [path for _, path in pairs]
+    first = seconds_of(partial(_batched, reader.read, entries))
+    ways = (partial(_batched, reader.read, entries), partial(_batched, load_file, plain))
+    # In turns first and second, for each finds the caches as the one before has left them.
+    taken = {place: seconds_of(ways[place]) for place in ((0, 1), (1, 0))[number % 2]}
+    return first / taken[1], taken[0] / taken[1]
 
 
-def _batched(read: Callable[[], dict[str, Tensor] | None]) -> Tensor:
-    tensors = read()
-    assert tensors is not None  # it was just written
-    return torch.stack([tensors["image"]])
+def _batched(read: Callable[[Path], dict[str, Tensor] | None], paths: Sequence[Path]) -> None:
+    for path in paths:
+        tensors = read(path)
+        assert tensors is not None  # it was just written
+        torch.stack([tensors["image"]])

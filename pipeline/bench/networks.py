@@ -55,11 +55,14 @@ SETTINGS = (
     Setting("poolformer3d_t", (64, 64, 64), 1),
     Setting("poolformer3d_t", (64, 64, 64), 8),
     Setting("poolformer3d_t", (96, 128, 96), 1),
+    Setting("poolformer3d_t", (96, 128, 96), 8),
     Setting("poolformer3d_s12", (32, 32, 32), 1, _SMALL),
-    Setting("poolformer3d_s12", (32, 32, 32), 8, _SMALL),
+    Setting("poolformer3d_s12", (32, 32, 32), 8, _SMALL, peers=True),
     Setting("poolformer3d_s12", (64, 64, 64), 1, _SMALL),
+    Setting("poolformer3d_s12", (64, 64, 64), 8, _SMALL, peers=True),
     Setting("poolformer3d_s12", (96, 128, 96), 1, peers=True),
     Setting("poolformer3d_s12", (96, 128, 96), 2, peers=True),
+    Setting("poolformer3d_s12", (96, 128, 96), 8),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .networks import Found
 from .operators import Operator
@@ -11,17 +11,17 @@ from .ratio import ROUNDS, Ratio
 
 def networks_lines(
     found: Sequence[Found],
-    operators: Sequence[Operator] = (),
+    profiles: Mapping[str, Sequence[Operator]] | None = None,
     about: str = "",
-    compiled: Sequence[Ratio] = (),
+    variants: Sequence[Ratio] = (),
 ) -> list[str]:
     """The part of the page, as Markdown.
 
     Args:
         found: A row each, and a table more for those with peers.
-        operators: Those that take most of a forward pass.
-        about: Which pass that is.
-        compiled: Forward passes of compiled networks, in multiples of the same.
+        profiles: Operators that take most of a pass, by the kind of pass.
+        about: Which network and input the last two are of.
+        variants: Forward passes of fused and compiled networks, in multiples of the same.
     """
     return [
         "Written by `make bench`. The plain network has the same weights in torch's own layers:",
@@ -39,28 +39,31 @@ def networks_lines(
         "|---|---|---|---|---|---|",
         *(_row(item) for item in found),
         *(line for item in found if item.setting.peers for line in _peers(item)),
-        *(_compiled(compiled, about) if compiled else ()),
-        *(_operators(operators, about) if operators else ()),
+        *(_variants(variants, about) if variants else ()),
+        *(
+            line
+            for kind, operators in (profiles or {}).items()
+            for line in _operators(operators, f"{kind} of {about}")
+        ),
     ]
 
 
-def _compiled(compiled: Sequence[Ratio], about: str) -> list[str]:
+def _variants(variants: Sequence[Ratio], about: str) -> list[str]:
     return [
         "",
-        f"Forward passes of {about}, compiled by `torch.compile`, their time in multiples of ours",
-        "as it is:",
+        f"Forward passes of {about}, their time in multiples of ours as it is: by `fuse()`, which",
+        "folds factors into the weights, and by `torch.compile`:",
         "",
         "| network | forward |",
         "|---|---|",
-        *(f"| {item.name} | {_spread(item)} |" for item in compiled),
+        *(f"| {item.name} | {_spread(item)} |" for item in variants),
     ]
 
 
 def _operators(operators: Sequence[Operator], about: str) -> list[str]:
     return [
         "",
-        f"Where the time of a forward pass of {about}, goes, by torch's operators, without those",
-        "that they call:",
+        f"Where the time of a {about}, goes, by torch's operators, without those that they call:",
         "",
         "| operator | part of the time | calls |",
         "|---|---|---|",

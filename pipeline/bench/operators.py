@@ -1,11 +1,10 @@
-"""Where the time of a forward pass goes, by torch's operators."""
+"""Where the time of a pass goes, by torch's operators."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 _TOP = 10
@@ -18,7 +17,7 @@ class Operator(NamedTuple):
     Attributes:
         name: As torch calls it, e.g. `aten::mm`.
         share: Its own time, without the operators that it calls, as a part of all.
-        calls: How often a forward pass calls it.
+        calls: How often a pass calls it.
     """
 
     name: str
@@ -26,19 +25,16 @@ class Operator(NamedTuple):
     calls: float
 
 
-def top_operators(network: nn.Module, images: Tensor) -> list[Operator]:
-    """The operators that take most of a forward pass, the slowest first.
+def top_operators(work: Callable[[], object]) -> list[Operator]:
+    """The operators that take most of a pass, the slowest first.
 
     Args:
-        network: Set to evaluation.
-        images: What it takes.
+        work: A pass.
     """
-    network.eval()
-    with torch.no_grad():
-        network(images)
-        with profile(activities=[ProfilerActivity.CPU]) as profiler:
-            for _ in range(_PASSES):
-                network(images)
+    work()
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for _ in range(_PASSES):
+            work()
     events = profiler.key_averages()
     total = sum(event.self_cpu_time_total for event in events)
     slowest = sorted(events, key=lambda event: -event.self_cpu_time_total)[:_TOP]

@@ -1,4 +1,4 @@
-"""Preprocessed volumes on disk: found by content, checked when read, rebuilt when damaged.
+"""Preprocessed volumes on disk: found by content, checked at first reading, rebuilt when damaged.
 
 An entry's name is the hash of the voxels, the preprocessing and the library versions, so a change
 of any of them is a miss. A mask is an entry of its own, named by volume and mask together. A
@@ -126,7 +126,7 @@ class VolumeCache:
     def load(self, content: str) -> CachedVolume | None:
         """Reads an entry; a missing, damaged or foreign one is None and will be rebuilt."""
         tensors = self._entries.read(self._entry_path(content))
-        if tensors is None:
+        if tensors is None or not {"image", "spacing"} <= tensors.keys():
             return None
         spacing = cast("tuple[float, float, float]", tuple(tensors["spacing"].tolist()))
         return CachedVolume(tensors["image"], spacing, content)

@@ -1,24 +1,28 @@
 """A file of the cache: tensors in safetensors' format, after the SHA-256 of what follows.
 
 It is read with one copy, the kernel's, and its digest is taken once in a process for as long as
-the file does not change: taking it lasts several times as long as reading. A mapped file would
-spare that copy too, but a file that is cut or becomes unreadable while it is mapped ends the
-process by a signal, where one that is read is built again.
+size, times and inode of the file stay the same: taking it lasts several times as long as reading.
+A mapped file would spare that copy too, but one that is cut or becomes unreadable while it is
+mapped ends the process by a signal, where a file that is read is built again.
 
-The format: https://huggingface.co/docs/safetensors (an 8-byte length, a JSON header, the data).
+The format: https://huggingface.co/docs/safetensors (an 8-byte length, a JSON header, the data, all
+numbers little-endian).
 """
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 from safetensors.torch import save
 from torch import Tensor
 
@@ -29,13 +33,28 @@ _LENGTH = 8
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "U8": torch.uint8}
 
 
+_Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 40)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where the numbers of a tensor are, in bytes after the header."""
 
     dtype: Literal["F64", "F32", "U8"]
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
+    shape: tuple[_Count, ...]
+    data_offsets: tuple[_Count, _Count]
+
+    def taken_from(self, body: Tensor) -> Tensor:
+        """The tensor, a view of the bytes after the header.
+
+        Raises:
+            ValueError: They do not hold it.
+        """
+        first, last = self.data_offsets
+        dtype = _TYPES[self.dtype]
+        if last > len(body) or last - first != math.prod(self.shape) * dtype.itemsize:
+            raise ValueError("the bytes are not as many as the header says")
+        return body[first:last].view(dtype).view(self.shape)
 
 
 _HEADER = TypeAdapter(dict[str, _Place])
@@ -47,6 +66,7 @@ def entry_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     Args:
         tensors: Contiguous, float64, float32 or uint8.
     """
+    assert all(tensor.dtype in _TYPES.values() for tensor in tensors.values())
     payload = save(dict(tensors))
     return sha256(payload).encode() + payload
 
@@ -63,7 +83,8 @@ class EntryReader:
             with path.open("rb") as file:
                 stamp = file_numbers(os.fstat(file.fileno()))
                 stored = np.empty(stamp[0], dtype=np.uint8)
-                if file.readinto(stored.data) != stamp[0]:
+                whole = file.readinto(stored.data) == stamp[0]
+                if not whole or file_numbers(os.fstat(file.fileno())) != stamp:
                     return None
         except OSError:
             return None
@@ -79,18 +100,14 @@ def file_numbers(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
-def _tensors(stored: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> dict[str, Tensor] | None:
+def _tensors(stored: NDArray[np.uint8]) -> dict[str, Tensor] | None:
     """Views of a file's bytes; None where its digest is right and another program wrote it."""
+    assert sys.byteorder == "little"  # as the file is
     start = _DIGEST + _LENGTH
-    body = start + int.from_bytes(stored[_DIGEST:start].tobytes(), "little")
-    whole = torch.from_numpy(stored)
+    end = start + int.from_bytes(stored[_DIGEST:start].tobytes(), "little")
+    body = torch.from_numpy(stored[end:])
     try:
-        header = _HEADER.validate_json(stored[start:body].tobytes())
-        return {
-            name: whole[slice(*(body + end for end in place.data_offsets))]
-            .view(_TYPES[place.dtype])
-            .view(place.shape)
-            for name, place in header.items()
-        }
-    except (ValidationError, RuntimeError):
+        header = _HEADER.validate_json(stored[start:end].tobytes())
+        return {name: place.taken_from(body) for name, place in header.items()}
+    except (ValueError, RuntimeError):  # the latter of numbers that are not aligned
         return None

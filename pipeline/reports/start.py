@@ -33,6 +33,15 @@ def started_from_a_run(config: Mapping[str, str]) -> bool:
     return config.get("model.init", "random") not in NAMED_STARTS
 
 
+def start_source(config: Mapping[str, str]) -> str | None:
+    """Where weights that are not random came from, without a path; None where they are random."""
+    if started_from_a_file(config):
+        return "a file's weights"
+    if started_from_a_run(config):
+        return "pretraining without labels"
+    return None if config.get("model.init", "random") == "random" else "published weights"
+
+
 def started_from_a_file(config: Mapping[str, str]) -> bool:
     """Whether the weights came from a file, of which nobody knows what they have seen."""
     return config.get("model.weights", "null") not in _NONE
