@@ -54,9 +54,11 @@ def starting_costs(folder: Path, advance: Callable[[], None]) -> list[Ratio]:
     return [ratio(name, rounds) for name, rounds in found.items()]
 
 
-def _process(words: Sequence[str]) -> None:
+def _process(words: Sequence[str]) -> str:
+    """What a process prints."""
     done = subprocess.run(
         [sys.executable, "-c", *words], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise StorageError("a process that is measured failed", why=done.stderr[-500:])
+    return done.stdout
