@@ -20,7 +20,7 @@ from ..progress import Display
 from .cached import cached_costs
 from .epochs import frozen_epochs
 from .extraction import CASES, NETWORKS, SIDE, extraction, write_volumes
-from .networks import SETTINGS, forward, network_of, network_speeds
+from .networks import PROFILED, SETTINGS, forward, network_of, network_speeds
 from .networks_table import networks_lines
 from .operators import top_operators
 from .preparing import FILES, preparing_costs
@@ -70,14 +70,13 @@ def bench(out: Path, display: Display) -> list[Ratio]:
 
 def _networks(advance: Callable[[], None]) -> list[str]:
     found = network_speeds(SETTINGS, advance)
-    setting = next(item for item in SETTINGS if item.peers)
-    images = torch.randn(setting.batch, 1, *setting.size)
-    network = network_of(setting)
+    images = torch.randn(PROFILED.batch, 1, *PROFILED.size)
+    network = network_of(PROFILED)
     profiles = {
         "forward pass": top_operators(partial(forward, network, images)),
         "training step": top_operators(partial(training_step, network, images)),
     }
-    return networks_lines(found, profiles, setting.name, variant_speeds(setting))
+    return networks_lines(found, profiles, PROFILED.name, variant_speeds(PROFILED))
 
 
 def _lines(extracted: Sequence[Ratio], frozen: Ratio) -> list[str]:
