@@ -17,6 +17,7 @@ import torch
 
 from ..markdown import put_part
 from ..progress import Display
+from .anatomy import PARTS, EpochParts, epoch_parts
 from .cached import cached_costs
 from .epochs import frozen_epochs
 from .extraction import CASES, NETWORKS, SIDE, extraction, write_volumes
@@ -43,7 +44,7 @@ def bench(out: Path, display: Display) -> list[Ratio]:
     Raises:
         StorageError: The page cannot be written.
     """
-    settings = len(SETTINGS) + len(FILES) + len(EPOCHS)
+    settings = len(SETTINGS) + len(FILES) + 2 * len(EPOCHS)
     bar = display.bar("measuring", (len(NETWORKS) + 5) * ROUNDS + settings)
     put_part(out, "Networks", _networks(bar.advance))
     with tempfile.TemporaryDirectory() as name:
@@ -56,7 +57,8 @@ def bench(out: Path, display: Display) -> list[Ratio]:
         put_part(out, "Start-up", _starting_lines(starting_costs(Path(name), bar.advance)))
     with tempfile.TemporaryDirectory() as name:
         waiting = waiting_costs(Path(name), bar.advance)
-    put_part(out, "Waiting for volumes", _waiting_lines(waiting))
+        parts = epoch_parts(Path(name) / "parts", bar.advance)
+    put_part(out, "Waiting for volumes", [*_waiting_lines(waiting), "", *_parts_lines(parts)])
     steps = step_costs(bar.advance)
     put_part(out, "Cost of heads, stems and mixers", _step_lines(steps))
     with tempfile.TemporaryDirectory() as name:
@@ -175,6 +177,21 @@ def _waiting_lines(waiting: Sequence[Ratio]) -> list[str]:
         "| network | time, multiple of the steps alone | range |",
         "|---|---|---|",
         *map(_row, waiting),
+    ]
+
+
+def _parts_lines(parts: Sequence[EpochParts]) -> list[str]:
+    return [
+        "Where the time of such an epoch goes, from the cache to the gradient, when the process",
+        "that trains loads the volumes itself, so that nothing overlaps; with two loading",
+        "processes what stands before the steps is done beside them.",
+        "",
+        f"| network | {' | '.join(PARTS)} |",
+        "|---" * (1 + len(PARTS)) + "|",
+        *(
+            f"| {item.name} | {' | '.join(f'{item.shares[part]:.1%}' for part in PARTS)} |"
+            for item in parts
+        ),
     ]
 
 
