@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -42,16 +42,25 @@ def waiting_costs(folder: Path, advance: Callable[[], None]) -> list[Ratio]:
     """
     found = []
     for number, (name, words) in enumerate(EPOCHS.items()):
-        epochs = 2 * ROUNDS + 1
-        settings = [*_COMMON, *words, f"train.epochs={epochs}", f"train.patience={epochs}"]
         clock = _Clock()
-        with patch.object(train, "fit", clock.fit), measuring():
-            cross_validate(
-                load_config("quickstart", settings), folder / str(number), Silent(), fold=0
-            )
+        with patch.object(train, "fit", clock.fit):
+            train_fold([*_COMMON, *words], 2 * ROUNDS + 1, folder / str(number))
         found.append(ratio(name, clock.ratios()))
         advance()
     return found
+
+
+def train_fold(settings: Sequence[str], epochs: int, out: Path) -> None:
+    """Trains a fold of the quickstart for so many epochs.
+
+    Args:
+        settings: What is different.
+        epochs: None of them is spared.
+        out: For what is written.
+    """
+    words = [*settings, f"train.epochs={epochs}", f"train.patience={epochs}"]
+    with measuring():
+        cross_validate(load_config("quickstart", words), out, Silent(), fold=0)
 
 
 class _Clock:
