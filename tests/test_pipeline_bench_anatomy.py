@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.batches import LoadedStep, PlannedStep
-from pipeline.bench import _parts_lines, anatomy
+from pipeline.bench import anatomy
 from pipeline.bench.anatomy import PARTS
+from pipeline.bench.tables import parts_lines
 from pipeline.data.augment import Augmentation
 from pipeline.data.volumes import VolumeStore
 
@@ -31,7 +32,7 @@ def test_each_part_has_a_share_of_a_real_epoch(
     assert all(share > 0 for share in found.shares.values())
     assert sum(found.shares.values()) == pytest.approx(1.0)
     assert (VolumeStore.fetch_known, Augmentation.__call__) == before
-    assert _parts_lines([found])[-1].count("|") == len(PARTS) + 2
+    assert parts_lines([found])[-1].count("|") == len(PARTS) + 2
 
 
 def test_time_goes_to_the_part_that_took_it(monkeypatch: pytest.MonkeyPatch) -> None:

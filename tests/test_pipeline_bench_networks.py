@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -11,16 +12,16 @@ import torch
 from torch import nn
 
 from models3d import create_model
-from pipeline import bench
 from pipeline.bench import variants
 from pipeline.bench.limits import operations, traffic
 from pipeline.bench.memory import step_memory
-from pipeline.bench.networks import SETTINGS, Setting, forward, network_of, network_speeds
+from pipeline.bench.networks import SETTINGS, Found, Setting, forward, network_of, network_speeds
 from pipeline.bench.networks_table import networks_lines
 from pipeline.bench.operators import top_operators
 from pipeline.bench.peers import peers
 from pipeline.bench.plain import PlainBlock, plain_of
 from pipeline.bench.ratio import Ratio
+from pipeline.bench.tables import speed_lines
 from pipeline.bench.training_step import training_step
 from pipeline.bench.variants import variant_speeds
 from pipeline.build.machine import has_compiler
@@ -71,7 +72,7 @@ def test_traffic_is_what_branches_and_steps_read_and_write() -> None:
 
 
 def test_the_page_tells_date_machine_and_versions() -> None:
-    lines = " ".join(bench._lines([], Ratio("frozen", 1.0, 1.0, 1.0)))
+    lines = " ".join(speed_lines([], Ratio("frozen", 1.0, 1.0, 1.0)))
     assert re.search(r" 20\d\d-\d\d-\d\d, [^,]+ \(\w+\), \d+ threads; .*monai \d", lines)
     assert f"torch {torch.__version__.split('+')[0]}" in lines
     assert "On a GPU: not measured." in lines
@@ -119,20 +120,47 @@ def test_a_training_step_is_profiled_with_its_backward_pass() -> None:
 
 def test_a_small_measurement_fills_its_tables() -> None:
     settings = [
-        Setting("poolformer3d_t", (12, 12, 12), 2, SMALL),
-        Setting("poolformer3d_n", (20, 24, 20), 1),
+        Setting("poolformer3d_t", (12, 12, 12), 1, SMALL, peers=False),
+        Setting("poolformer3d_t", (12, 12, 12), 2, SMALL, peers=False),
+        Setting("poolformer3d_n", (20, 24, 20), 2, peers=False),
     ]
     seen: list[None] = []
     found = network_speeds(settings, lambda: seen.append(None), rounds=2)
-    assert len(seen) == 2
+    assert len(seen) == 3
     for item in found:
         assert [ratio.name for ratio in item.forward] == ["plain"]
         assert item.over_limit > 0
         assert item.over_copies > 0
         assert 0 < item.memory < 1
     lines = networks_lines(found)
-    assert any(line.startswith("| poolformer3d_t, 12^3, batch 2 |") for line in lines)
-    assert any(line.startswith("| poolformer3d_n, 20x24x20, batch 1 |") for line in lines)
+    for name in ("poolformer3d_t, 12^3, batch 2", "poolformer3d_n, 20x24x20, batch 2"):
+        assert sum(line.startswith(f"| {name} |") for line in lines) == 2
+    assert not any("other networks" in line for line in lines)
+    # Two volumes take twice the operations of one.
+    assert found[1].work == 2 * found[0].work
+
+
+def test_what_falls_to_a_volume_is_told_beside_one_alone() -> None:
+    one, four = (_found(Setting("ours", (8, 8, 8), batch, {}, peers=False)) for batch in (1, 4))
+    four = replace(four, seconds=2.0, work=8_000_000_000, held=4 << 20)
+    lines = networks_lines([replace(one, seconds=1.0, work=2_000_000_000, held=3 << 20), four])
+    assert "| ours, 8^3, batch 1 | 2.00 | 3.0 | 1.00 |" in lines
+    assert "| ours, 8^3, batch 4 | 2.00 | 1.0 | 0.50 |" in lines
+    other = _found(Setting("ours", (9, 9, 9), 4, {}, peers=False))
+    assert any(line.endswith("|  |") for line in networks_lines([one, other]))
+
+
+def test_other_networks_have_a_row_for_each_setting_they_were_measured_beside() -> None:
+    beside = _found(Setting("ours", (8, 8, 8), 2), "plain", "other", "another")
+    lines = networks_lines([_found(Setting("ours", (8, 8, 8), 1, peers=False)), beside])
+    assert lines.count("| ours and input | other | another |") == 2
+    row = "| ours, 8^3, batch 2 | 2.00 (1.00 to 3.00) | 2.00 (1.00 to 3.00) |"
+    assert lines.count(row) == 2
+
+
+def _found(setting: Setting, *names: str) -> Found:
+    ratios = tuple(Ratio(name, 2.0, 1.0, 3.0) for name in names or ("plain",))
+    return Found(setting, ratios, ratios, 1.0, 1, 1, 0.5, 2.0, 3.0)
 
 
 @pytest.mark.slow

@@ -8,10 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipeline.bench import _cached_lines, _reading_lines, cached, reading
+from pipeline.bench import cached, reading
 from pipeline.bench.cached import cached_costs
 from pipeline.bench.ratio import ROUNDS
 from pipeline.bench.reading import reading_costs
+from pipeline.bench.tables import cached_lines, reading_lines
 from pipeline.data import cache_entry
 from pipeline.data.formats.dispatch import read_volume
 from pipeline.data.volume import Volume
@@ -37,7 +38,7 @@ def test_each_kind_of_file_is_read_in_turns_by_us_and_by_nibabel(
     assert len(order) == len(shapes) * (1 + ROUNDS * 3)
     assert [plain.name for plain, _ in found] == [same.name for _, same in found] == [*shapes]
     assert all(0 < item.low <= item.median <= item.high for pair in found for item in pair)
-    rows = [line for line in _reading_lines(found) if line.startswith("| .nii")]
+    rows = [line for line in reading_lines(found) if line.startswith("| .nii")]
     assert len(rows) == 3
     assert {row.count("|") for row in rows} == {6}
 
@@ -61,7 +62,7 @@ def test_a_cached_volume_has_its_digest_taken_at_first_alone(
     assert len(taken) == 2 * 3 * (1 + 1 + ROUNDS)
     assert [first.name for first, _ in found] == ["4x5x6", "7x8x9"]
     assert all(0 < item.low <= item.median <= item.high for pair in found for item in pair)
-    assert {row.count("|") for row in _cached_lines(found)[4:]} == {6}
+    assert {row.count("|") for row in cached_lines(found)[4:]} == {6}
 
 
 @pytest.mark.parametrize(

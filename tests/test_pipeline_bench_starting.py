@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench import _starting_lines, starting
+from pipeline.bench import starting
 from pipeline.bench.ratio import ROUNDS
+from pipeline.bench.tables import starting_lines
 from pipeline.errors import StorageError
 
 
@@ -26,13 +27,17 @@ def test_each_process_is_timed_beside_one_that_imports_torch(
     found = starting.starting_costs(tmp_path, lambda: ticks.append(None))
 
     assert len(ticks) == ROUNDS
-    assert len(found) == 3
+    assert [item.name for item in found][-1] == starting.LOADING
+    assert len(found) == 4
+    assert 0 < found[-1].low
     assert trained == [tmp_path / "run"]
     timed = started[3:]
-    assert [words == ("import torch",) for words in timed] == [True, False] * (3 * ROUNDS)
+    # The loading processes are none of these, but have a process beside them all the same.
+    assert [words == ("import torch",) for words in timed] == [*[True, False] * 3, True] * ROUNDS
     (predict,) = {tuple(words) for words in timed if "predict" in words}
     assert predict[2:4] == (str(tmp_path / "run"), str(tmp_path / "int16.nii.gz"))
-    assert sum(line.startswith("| `") for line in _starting_lines(found)) == 3
+    rows = [line for line in starting_lines(found) if line.endswith(" |")]
+    assert len(rows) == 1 + len(found)
 
 
 def test_a_process_that_fails_is_no_measurement() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from .as_run import AS_RUN_ROUNDS, OTHERS, AsRun
 from .networks import Found
 from .operators import Operator
 from .ratio import ROUNDS, Ratio
@@ -18,7 +19,7 @@ def networks_lines(
     """The part of the page, as Markdown.
 
     Args:
-        found: A row each, and a table more for those with peers.
+        found: A row each; networks of other libraries have tables of their own.
         profiles: Operators that take most of a pass, by the kind of pass.
         about: Which network and input the last two are of.
         variants: Forward passes of fused and compiled networks, in multiples of the same.
@@ -40,12 +41,33 @@ def networks_lines(
         "| network and input | forward | training step | memory | over the limit | over copies |",
         "|---|---|---|---|---|---|",
         *(_row(item) for item in found),
-        *(line for item in found if item.setting.peers for line in _peers(item)),
+        *_volumes(found),
+        *_peers(found, "forward pass", lambda item: item.forward),
+        *_peers(found, "training step", lambda item: item.training),
         *(_variants(variants, about) if variants else ()),
         *(
             line
             for kind, operators in (profiles or {}).items()
             for line in _operators(operators, f"{kind} of {about}")
+        ),
+    ]
+
+
+def as_run_lines(found: Sequence[AsRun]) -> list[str]:
+    """The part of the page about processes of their own, as Markdown."""
+    return [
+        "Written by `make bench`. Ours in a process that starts as `volclass` does, which keeps",
+        "freed memory and lets waiting threads spin shortly, beside others in processes of torch",
+        "alone, with the threads and the allocation that it comes with: what a script of one's own",
+        "has. The other's time in multiples of ours, in turns, median and range of",
+        f"{AS_RUN_ROUNDS} rounds on a CPU. [Networks](#networks) tells what networks alone do.",
+        "",
+        "| ours and input | pass | " + " | ".join(OTHERS) + " |",
+        "|---" * (2 + len(OTHERS)) + "|",
+        *(
+            f"| {item.setting.name} | {kind} | {' | '.join(map(_spread, ratios))} |"
+            for item in found
+            for kind, ratios in (("forward", item.forward), ("training step", item.training))
         ),
     ]
 
@@ -81,17 +103,46 @@ def _row(item: Found) -> str:
     )
 
 
-def _peers(item: Found) -> list[str]:
+def _volumes(found: Sequence[Found]) -> list[str]:
+    alone = {
+        (item.setting.network, item.setting.size): item.seconds
+        for item in found
+        if item.setting.batch == 1
+    }
     return [
         "",
-        f"Other networks beside {item.setting.name}, their time in multiples of ours:",
+        "What falls to one volume of a batch: operations of a forward pass, memory of a training",
+        "step as above, and the time of a forward pass as a part of the time of one volume alone.",
         "",
-        "| network | forward | training step |",
-        "|---|---|---|",
-        *(
-            f"| {forward.name} | {_spread(forward)} | {_spread(training)} |"
-            for forward, training in zip(item.forward[1:], item.training[1:], strict=True)
-        ),
+        "| network and input | billions of operations | MiB | of the time alone |",
+        "|---|---|---|---|",
+        *(_volume(item, alone.get((item.setting.network, item.setting.size))) for item in found),
+    ]
+
+
+def _volume(item: Found, alone: float | None) -> str:
+    volumes = item.setting.batch
+    part = "" if alone is None else f"{item.seconds / volumes / alone:.2f}"
+    return (
+        f"| {item.setting.name} | {item.work / volumes / 1e9:.2f} "
+        f"| {item.held / volumes / (1 << 20):.1f} | {part} |"
+    )
+
+
+def _peers(
+    found: Sequence[Found], kind: str, ratios: Callable[[Found], Sequence[Ratio]]
+) -> list[str]:
+    rows = {item.setting.name: ratios(item)[1:] for item in found if item.setting.peers}
+    if not rows:
+        return []
+    names = [other.name for other in next(iter(rows.values()))]
+    return [
+        "",
+        f"The {kind} of other networks, its time in multiples of ours:",
+        "",
+        f"| ours and input | {' | '.join(names)} |",
+        "|---" * (1 + len(names)) + "|",
+        *(f"| {name} | {' | '.join(map(_spread, others))} |" for name, others in rows.items()),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -19,10 +19,11 @@ from monai.transforms import (
 )
 
 from ..config import PreprocessConfig
+from ..data.augment import single_threaded
 from ..data.cache import VolumeCache
 from ..data.cases import Case
 from ..data.intensity import foreground
-from ..data.transforms import loader, preprocessing_key
+from ..data.transforms import loader, preprocessing, preprocessing_key
 from ..data.volumes import VolumeStore
 from .ratio import ROUNDS, Ratio, ratio, seconds_of
 from .reading import write_image
@@ -36,11 +37,11 @@ FILES = {
 _SIZE = (96, 96, 96)
 
 
-def preparing_costs(folder: Path, advance: Callable[[], None]) -> list[Ratio]:
-    """MONAI's time to prepare a volume, in multiples of ours.
+def preparing_costs(folder: Path, advance: Callable[[], None]) -> list[tuple[Ratio, Ratio]]:
+    """MONAI's time to prepare a volume in memory, in multiples of ours.
 
-    Ours checks the file and its voxels, hashes them and writes the result to the cache; MONAI's
-    chain reads by nibabel, and its result stays in memory.
+    MONAI's chain reads by nibabel. Ours checks the file and its voxels and hashes them, once with
+    the result written to the cache and once with it left in memory.
 
     Args:
         folder: For files and caches.
@@ -52,19 +53,25 @@ def preparing_costs(folder: Path, advance: Callable[[], None]) -> list[Ratio]:
         config = PreprocessConfig(spacing=spacing, size=_SIZE, crop="foreground")
         # A command works out the key of its cache once, not for each volume.
         prepare = partial(_ours, config, preprocessing_key(config), path)
-        ways = (prepare, partial(plain_chain(config), {"image": str(path)}))
-        for way in ways:
-            way()
-        rounds = []
-        for _ in range(ROUNDS):
-            ours, theirs = 0.0, 0.0
-            for _ in range(_PAIRS):
-                ours += seconds_of(ways[0])
-                theirs += seconds_of(ways[1])
-            rounds.append(theirs / ours)
-        found.append(ratio(name, rounds))
+        given = {"image": str(path)}
+        chain = preprocessing(config)
+        in_memory = partial(single_threaded, partial(chain, given))
+        ways = (prepare, in_memory, partial(plain_chain(config), given))
+        cached, kept = zip(*(_multiples(ways) for _ in range(ROUNDS)), strict=True)
+        found.append((ratio(name, cached), ratio(name, kept)))
         advance()
     return found
+
+
+def _multiples(ways: Sequence[Callable[[], object]]) -> tuple[float, float]:
+    """The last one's time in multiples of the first's and the second's, all in turns."""
+    taken = [0.0 for _ in ways]
+    for way in ways:
+        way()
+    for _ in range(_PAIRS):
+        for place, way in enumerate(ways):
+            taken[place] += seconds_of(way)
+    return taken[2] / taken[0], taken[2] / taken[1]
 
 
 def _ours(config: PreprocessConfig, key: str, path: Path) -> None:

@@ -8,14 +8,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from ..config_file import load_config
 from ..crossval import cross_validate
+from ..data.cache import CachedVolume
+from ..data.cases import Case
+from ..data.dataset import Batches, VolumeDataset
 from ..errors import StorageError
 from ..progress import Silent
 from .ratio import ROUNDS, Ratio, measuring, ratio, seconds_of
 from .reading import write_image
 
 _TORCH = "import torch"
+LOADING = "first batch of two loading processes"
 _OURS = "from pipeline.cli import main; main()"
 #: A run of the smallest network that answers as a real one does, trained as shortly as can be.
 _RUN = (
@@ -26,6 +32,8 @@ _RUN = (
 
 def starting_costs(folder: Path, advance: Callable[[], None]) -> list[Ratio]:
     """Time of processes from start to end, in multiples of one that imports torch.
+
+    The last is that of loading processes until their first batch.
 
     Args:
         folder: For what is written.
@@ -43,15 +51,33 @@ def starting_costs(folder: Path, advance: Callable[[], None]) -> list[Ratio]:
         "`import monai.transforms`": ("import monai.transforms",),
         "`volclass predict` of one volume": (_OURS, *answers),
     }
-    found: dict[str, list[float]] = {name: [] for name in processes}
-    for words in processes.values():  # once, for files that the system has not in memory yet
-        _process(words)
+    works: dict[str, Callable[[], object]] = {
+        name: partial(_process, words) for name, words in processes.items()
+    }
+    works[LOADING] = _first_batch
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():  # once, for files that the system has not in memory yet
+        work()
     for _ in range(ROUNDS):
-        for name, words in processes.items():
-            torch = seconds_of(partial(_process, (_TORCH,)))
-            found[name].append(seconds_of(partial(_process, words)) / torch)
+        for name, work in works.items():
+            reference = seconds_of(partial(_process, (_TORCH,)))
+            found[name].append(seconds_of(work) / reference)
         advance()
     return [ratio(name, rounds) for name, rounds in found.items()]
+
+
+class _Blank:
+    """Volumes that cost nothing to read."""
+
+    def fetch_known(self, case: Case, content: str) -> CachedVolume:
+        return CachedVolume(torch.zeros(1, 28, 28, 28), (1.0, 1.0, 1.0), content)
+
+
+def _first_batch() -> None:
+    cases = [Case(str(number), str(number), Path()) for number in range(4)]
+    contents = {case.case_id: case.case_id for case in cases}
+    dataset = VolumeDataset(cases, contents, (), _Blank())
+    next(iter(Batches(dataset, [[(0, number)] for number in range(len(cases))], workers=2)))
 
 
 def _process(words: Sequence[str]) -> str:

@@ -1,0 +1,98 @@
+"""A process that makes passes of one network and tells how long each took."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from models3d import create_model
+
+from ..errors import StorageError
+from .networks import SETTINGS, forward, network_of
+from .plain import plain_of
+from .ratio import seconds_of
+from .training_step import training_step
+
+Pass = Literal["forward", "training"]
+_PASSES: Mapping[Pass, Callable[[nn.Module, Tensor], None]] = {
+    "forward": forward,
+    "training": training_step,
+}
+_PREPARED = "from pipeline.process_start import prepare_process; prepare_process(); "
+_SERVE = "from pipeline.bench.timed_process import serve; serve()"
+
+
+class TimedProcess(AbstractContextManager["TimedProcess"]):
+    """Such a process, from within another one; it ends with the block.
+
+    Args:
+        network: `ours`, `plain`, or the name of another network.
+        setting: Name of the setting whose volumes it reads.
+        environment: Its variables.
+        prepared: Whether it starts as `volclass` does; otherwise as torch alone.
+    """
+
+    def __init__(
+        self, network: str, setting: str, environment: Mapping[str, str], *, prepared: bool
+    ) -> None:
+        program = (_PREPARED if prepared else "") + _SERVE
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program, network, setting],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(environment),
+        )
+
+    def __exit__(self, *_: object) -> None:
+        # Without more to read it ends by itself.
+        self._process.communicate()
+
+    def seconds(self, kind: Pass) -> float:
+        """Time of one pass; the first waits until the process has its network.
+
+        Raises:
+            StorageError: The process failed.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{kind}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # what it has to say is read below
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line:
+            _, said = self._process.communicate()
+            raise StorageError("a process that is measured failed", why=said[-500:])
+        return line
+
+
+def serve() -> None:
+    """Makes the passes that are asked for on standard input, and answers with their seconds."""
+    network, images = _prepared(*sys.argv[1:])
+    for line in sys.stdin:
+        work = _PASSES[cast("Pass", line.strip())]
+        print(seconds_of(partial(work, network, images)), flush=True)
+
+
+def _prepared(name: str, setting: str) -> tuple[nn.Module, Tensor]:
+    chosen = next(item for item in SETTINGS if item.name == setting)
+    torch.manual_seed(0)
+    images = torch.randn(chosen.batch, 1, *chosen.size)
+    if name == "ours":
+        return network_of(chosen), images
+    if name == "plain":
+        return plain_of(network_of(chosen)), images
+    return create_model(name), images

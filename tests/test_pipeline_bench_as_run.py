@@ -1,0 +1,78 @@
+"""Networks are measured in processes of their own, ours as `volclass` starts and others not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+
+import pytest
+
+from pipeline.bench import as_run, timed_process
+from pipeline.bench.as_run import as_run_settings, as_run_speeds
+from pipeline.bench.networks_table import as_run_lines
+from pipeline.bench.timed_process import Pass, TimedProcess
+from pipeline.errors import StorageError
+
+SMALL = "poolformer3d_t, 32^3, batch 8"
+
+
+def test_each_network_is_timed_in_turns_with_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(as_run, "OTHERS", ("plain",))
+    (setting,) = [item for item in as_run_settings() if item.name == SMALL]
+    ticks: list[None] = []
+    (found,) = as_run_speeds([setting], lambda: ticks.append(None), rounds=2)
+    assert len(ticks) == 1
+    for ratios in (found.forward, found.training):
+        assert [item.name for item in ratios] == ["plain"]
+        assert 0 < ratios[0].low <= ratios[0].high
+    rows = [line for line in as_run_lines([found]) if line.startswith(f"| {SMALL} |")]
+    assert [row.split(" | ")[1] for row in rows] == ["forward", "training step"]
+
+
+def test_a_network_that_is_not_there_is_no_measurement() -> None:
+    with (
+        pytest.raises(StorageError, match="no_such_network"),
+        TimedProcess("no_such_network", SMALL, os.environ, prepared=True) as process,
+    ):
+        process.seconds("forward")
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_only_ours_starts_as_volclass_does(monkeypatch: pytest.MonkeyPatch, prepared: bool) -> None:
+    # What the process would serve is replaced by a look at its environment.
+    look = "import os; input(); print(float('GOMP_SPINCOUNT' in os.environ), flush=True)"
+    monkeypatch.setattr(timed_process, "_SERVE", look)
+    bare = {"PATH": os.environ["PATH"]}
+    with TimedProcess("ours", SMALL, bare, prepared=prepared) as process:
+        assert process.seconds("forward") == float(prepared)
+
+
+def test_others_come_without_what_volclass_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "20000")
+    monkeypatch.setenv("SOMETHING_ELSE", "kept")
+    started: list[str] = []
+
+    class Told(AbstractContextManager["Told"]):
+        """Takes three seconds, ours one."""
+
+        def __init__(
+            self, network: str, setting: str, environment: Mapping[str, str], *, prepared: bool
+        ) -> None:
+            started.append(network)
+            assert setting == SMALL
+            assert prepared is (network == "ours")
+            assert "GOMP_SPINCOUNT" not in environment
+            assert environment["SOMETHING_ELSE"] == "kept"
+            self._prepared = prepared
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def seconds(self, kind: Pass) -> float:
+            return 1.0 if self._prepared else 3.0
+
+    monkeypatch.setattr(as_run, "TimedProcess", Told)
+    (found,) = as_run_speeds([as_run_settings()[0]], lambda: None, rounds=2)
+    assert started == ["ours", *as_run.OTHERS]
+    assert {item.median for item in (*found.forward, *found.training)} == {3.0}
