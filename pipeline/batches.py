@@ -22,6 +22,7 @@ class Batch(TypedDict):
         covariates: (B, F) float32, as the fold encodes them; where the network reads any.
         mask: (B, 1, X, Y, Z) float32, 1 in the structure and 0 elsewhere; in training alone, where
             it is a target. `NO_MASK` throughout for a case that has none.
+        seed: (B,) int64, of each case's augmentation; where the batch is yet to be augmented.
     """
 
     image: Tensor
@@ -29,10 +30,11 @@ class Batch(TypedDict):
     index: Tensor
     covariates: NotRequired[Tensor]
     mask: NotRequired[Tensor]
+    seed: NotRequired[Tensor]
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device; the indices, which name cases, stay where they are."""
+    """The batch on a device; indices, which name cases, and seeds stay where they are."""
     moved = batch.copy()
     moved["image"] = batch["image"].to(device, non_blocking=True)
     moved["label"] = batch["label"].to(device, non_blocking=True)

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from .build import (
+    build_batch_augmentation,
     build_dataset,
     build_optimizer,
     build_order,
@@ -15,6 +16,7 @@ from .build import (
     build_task,
     build_views,
 )
+from .data.batch_augment import augmented_steps
 from .data.covariates import CovariateEncoder, fit_encoder
 from .data.covariates_file import write_encoder
 from .data.dataset import VolumeDataset, evaluation_batches, training_steps
@@ -111,6 +113,9 @@ def go_on(
                 rank=rank,
                 processes=processes,
             )
+            augment = build_batch_augmentation(run.config)
+            if augment is not None:
+                steps = augmented_steps(steps, augment, training.accelerator.device)
             fit(training, steps)
     finally:
         if training.monitor:

@@ -22,7 +22,14 @@ from .training import (
     build_views,
     check_pretraining_network,
 )
-from .volumes import build_dataset, build_manifest, build_store, build_unlabelled, mask_store
+from .volumes import (
+    build_batch_augmentation,
+    build_dataset,
+    build_manifest,
+    build_store,
+    build_unlabelled,
+    mask_store,
+)
 from .weights import start_sha256, start_weights
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "Network",
     "body_of",
     "build_accelerator",
+    "build_batch_augmentation",
     "build_dataset",
     "build_manifest",
     "build_network",

@@ -10,7 +10,8 @@ from typing import cast
 import torch
 
 from ..config import Config
-from ..data.augment import augmentation
+from ..data.augment import Augmentation, augmentation, moves_of
+from ..data.batch_augment import BatchAugmentation, GreyChances
 from ..data.cache import VolumeCache
 from ..data.cases import Case
 from ..data.covariates import CovariateEncoder
@@ -100,9 +101,11 @@ def build_dataset(
     beside = None if encoder is None else torch.from_numpy(encoder.encode(cases))
     if augment_seed is None:
         return VolumeDataset(cases, contents, classes, store, covariates=beside)
-    chain = augmentation(config.augment, config.preprocess)
+    chain, seeded = _augmentation(config)
     drawn = mask_store(store, cases, contents) if masks else None
-    return VolumeDataset(cases, contents, classes, store, chain, augment_seed, beside, drawn)
+    return VolumeDataset(
+        cases, contents, classes, store, chain, augment_seed, beside, drawn, seeded=seeded
+    )
 
 
 def build_unlabelled(
@@ -115,8 +118,24 @@ def build_unlabelled(
     augmented: bool,
 ) -> UnlabelledVolumes:
     """Volumes of some cases with what their hidden blocks are drawn from; labels are not read."""
-    chain = augmentation(config.augment, config.preprocess) if augmented else None
-    return UnlabelledVolumes(cases, contents, store, chain, seed)
+    chain, seeded = _augmentation(config) if augmented else (None, False)
+    return UnlabelledVolumes(cases, contents, store, chain, seed, seeded=seeded)
+
+
+def build_batch_augmentation(config: Config) -> BatchAugmentation | None:
+    """What augments batches on the device that trains, or None where loading processes do it."""
+    augment = config.augment
+    if augment.where == "workers":
+        return None
+    chances = GreyChances(augment.blur, augment.noise, augment.intensity, augment.gamma)
+    return BatchAugmentation(moves_of(augment, config.preprocess), chances)
+
+
+def _augmentation(config: Config) -> tuple[Augmentation | None, bool]:
+    """What augments each case as it is loaded; if nothing, whether it takes its seed along."""
+    if config.augment.where == "device":
+        return None, True
+    return augmentation(config.augment, config.preprocess), False
 
 
 def mask_store(

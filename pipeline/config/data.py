@@ -159,6 +159,10 @@ class AugmentConfig(Section):
     """Gaussian noise, up to 0.1 standard deviations."""
     blur: Probability = 0.1
     """Gaussian blur, sigma of 0.25 to 1 voxel."""
+    where: Literal["workers", "device"] = "workers"
+    """Who moves volumes and changes their grey values: loading processes, each case by itself, or
+    the device that trains, whole batches at once. Moves are the same to rounding; how grey values
+    change is drawn otherwise."""
     mixup: Annotated[float, Field(ge=0.0)] = 0.0
     """Each volume is blended with another of its batch, the share drawn from Beta(a, a); 0: off."""
     test_time: Literal["none", "flips", "symmetries"] = "none"

@@ -28,6 +28,12 @@ from .moves import Moves
 
 Result = TypeVar("Result")
 
+#: Sigmas of a blur in voxels, largest deviation of noise, largest change of scale and shift, and
+#: exponents on a volume's own range.
+SIGMA = (0.25, 1.0)
+LARGEST_NOISE, LARGEST_CHANGE = 0.1, 0.1
+GAMMA = (0.7, 1.5)
+
 
 class Augmentation:
     """Random changes of a volume; the same seed gives the same bits in any process and order.
@@ -101,7 +107,12 @@ def quarter_turn_planes(preprocess: PreprocessConfig) -> list[tuple[int, int]]:
 
 def augmentation(config: AugmentConfig, preprocess: PreprocessConfig) -> Augmentation:
     """The random changes that the configuration describes."""
-    moves = Moves(
+    return Augmentation(moves_of(config, preprocess), _grey_steps(config))
+
+
+def moves_of(config: AugmentConfig, preprocess: PreprocessConfig) -> Moves:
+    """Those of the random changes that move voxels."""
+    return Moves(
         flip=config.flip,
         quarter_turns=config.rotate90,
         planes=tuple(quarter_turn_planes(preprocess)),
@@ -109,7 +120,6 @@ def augmentation(config: AugmentConfig, preprocess: PreprocessConfig) -> Augment
         degrees=config.affine.degrees,
         scale=config.affine.scale,
     )
-    return Augmentation(moves, _grey_steps(config))
 
 
 def augmentation_seed(seed: int, epoch: int, case_id: str) -> int:
@@ -120,19 +130,18 @@ def augmentation_seed(seed: int, epoch: int, case_id: str) -> int:
 def _grey_steps(config: AugmentConfig) -> list[Any]:
     steps: list[Any] = []
     if config.blur > 0:
-        sigma = (0.25, 1.0)
         steps.append(
             RandGaussianSmoothd(
-                "image", prob=config.blur, sigma_x=sigma, sigma_y=sigma, sigma_z=sigma
+                "image", prob=config.blur, sigma_x=SIGMA, sigma_y=SIGMA, sigma_z=SIGMA
             )
         )
     if config.noise > 0:
-        steps.append(RandGaussianNoised("image", prob=config.noise, std=0.1))
+        steps.append(RandGaussianNoised("image", prob=config.noise, std=LARGEST_NOISE))
     if config.intensity > 0:
-        steps.append(RandScaleIntensityd("image", factors=0.1, prob=config.intensity))
-        steps.append(RandShiftIntensityd("image", offsets=0.1, prob=config.intensity))
+        steps.append(RandScaleIntensityd("image", factors=LARGEST_CHANGE, prob=config.intensity))
+        steps.append(RandShiftIntensityd("image", offsets=LARGEST_CHANGE, prob=config.intensity))
     if config.gamma > 0:
-        steps.append(RandAdjustContrastd("image", prob=config.gamma, gamma=(0.7, 1.5)))
+        steps.append(RandAdjustContrastd("image", prob=config.gamma, gamma=GAMMA))
     return steps
 
 

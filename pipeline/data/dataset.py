@@ -48,6 +48,7 @@ class VolumeDataset(Dataset[Batch]):
         seed: Of the run and fold.
         covariates: (cases, F) as the fold encodes them, or None.
         masks: Where masks come from, if they are wanted.
+        seeded: Whether cases come as they are, with the seeds by which their batch is augmented.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class VolumeDataset(Dataset[Batch]):
         seed: int = 0,
         covariates: Tensor | None = None,
         masks: MaskStore | None = None,
+        *,
+        seeded: bool = False,
     ) -> None:
         self.cases = list(cases)
         self._contents = [contents[case.case_id] for case in cases]
@@ -70,6 +73,7 @@ class VolumeDataset(Dataset[Batch]):
         self._seed = seed
         self._covariates = covariates
         self._masks = masks
+        self._seeded = seeded
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -86,6 +90,8 @@ class VolumeDataset(Dataset[Batch]):
             item["covariates"] = self._covariates[index]
         if self._masks is not None:
             item["mask"] = torch.full((1, *image.shape[1:]), NO_MASK) if mask is None else mask
+        if self._seeded:
+            item["seed"] = torch.tensor(self._augmentation_seed(epoch, index))
         return item
 
     def _volumes(self, epoch: int, index: int) -> tuple[Tensor, Tensor | None]:
@@ -95,10 +101,13 @@ class VolumeDataset(Dataset[Batch]):
         mask = None if self._masks is None else self._masks.fetch_mask(case, content)
         if self._augment is None:
             return image, mask
-        seed = augmentation_seed(self._seed, epoch, case.case_id)
+        seed = self._augmentation_seed(epoch, index)
         if mask is None:
             return self._augment(image, seed), None
         return self._augment.with_mask(image, mask, seed)
+
+    def _augmentation_seed(self, epoch: int, index: int) -> int:
+        return augmentation_seed(self._seed, epoch, self.cases[index].case_id)
 
 
 def training_steps(

@@ -26,6 +26,7 @@ class UnlabelledVolumes(VolumeDataset):
         store: Where volumes come from.
         augment: The random chain, or None.
         seed: Of the run and fold.
+        seeded: Whether volumes come with the seeds by which their batch is augmented.
     """
 
     def __init__(
@@ -35,9 +36,11 @@ class UnlabelledVolumes(VolumeDataset):
         store: ImageStore,
         augment: Augmentation | None,
         seed: int,
+        *,
+        seeded: bool = False,
     ) -> None:
         unlabelled = [replace(case, label=None) for case in cases]
-        super().__init__(unlabelled, contents, (), store, augment, seed)
+        super().__init__(unlabelled, contents, (), store, augment, seed, seeded=seeded)
         self._blocks_seed = derived_seed(seed, "blocks")
 
     def __getitem__(self, request: Request) -> Batch:
