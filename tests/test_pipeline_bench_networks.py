@@ -152,8 +152,10 @@ def test_what_falls_to_a_volume_is_told_beside_one_alone() -> None:
 
 def test_other_networks_have_a_row_for_each_setting_they_were_measured_beside() -> None:
     beside = _found(Setting("ours", (8, 8, 8), 2), "plain", "other", "another")
-    lines = networks_lines([_found(Setting("ours", (8, 8, 8), 1, peers=False)), beside])
+    fewer = _found(Setting("ours", (9, 9, 9), 2), "plain", "other")
+    lines = networks_lines([_found(Setting("ours", (8, 8, 8), 1, peers=False)), beside, fewer])
     assert lines.count("| ours and input | other | another |") == 2
+    assert lines.count("| ours, 9^3, batch 2 | 2.00 (1.00 to 3.00) | not measured |") == 2
     row = "| ours, 8^3, batch 2 | 2.00 (1.00 to 3.00) | 2.00 (1.00 to 3.00) |"
     assert lines.count(row) == 2
 

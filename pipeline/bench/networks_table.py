@@ -132,17 +132,24 @@ def _volume(item: Found, alone: float | None) -> str:
 def _peers(
     found: Sequence[Found], kind: str, ratios: Callable[[Found], Sequence[Ratio]]
 ) -> list[str]:
-    rows = {item.setting.name: ratios(item)[1:] for item in found if item.setting.peers}
+    rows = {
+        item.setting.name: {other.name: _spread(other) for other in ratios(item)[1:]}
+        for item in found
+        if item.setting.peers
+    }
     if not rows:
         return []
-    names = [other.name for other in next(iter(rows.values()))]
+    names = [*dict.fromkeys(name for others in rows.values() for name in others)]
     return [
         "",
         f"The {kind} of other networks, its time in multiples of ours:",
         "",
         f"| ours and input | {' | '.join(names)} |",
         "|---" * (1 + len(names)) + "|",
-        *(f"| {name} | {' | '.join(map(_spread, others))} |" for name, others in rows.items()),
+        *(
+            f"| {setting} | {' | '.join(others.get(name, 'not measured') for name in names)} |"
+            for setting, others in rows.items()
+        ),
     ]
 
 

@@ -84,7 +84,8 @@ def serve() -> None:
     network, images = _prepared(*sys.argv[1:])
     for line in sys.stdin:
         work = _PASSES[cast("Pass", line.strip())]
-        print(seconds_of(partial(work, network, images)), flush=True)
+        sys.stdout.write(f"{seconds_of(partial(work, network, images))}\n")
+        sys.stdout.flush()
 
 
 def _prepared(name: str, setting: str) -> tuple[nn.Module, Tensor]:
