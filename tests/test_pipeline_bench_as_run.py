@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
@@ -30,6 +31,32 @@ def test_each_network_is_timed_in_turns_with_ours(monkeypatch: pytest.MonkeyPatc
     assert [row.split(" | ")[1] for row in rows] == ["forward", "training step"]
 
 
+def test_the_settings_are_those_of_the_goals() -> None:
+    assert len(as_run_settings()) == 5
+
+
+def test_a_process_that_is_killed_says_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timed_process, "_SERVE", "import os; input(); os.kill(os.getpid(), 9)")
+    with (
+        pytest.raises(StorageError, match="exit status -9"),
+        TimedProcess("ours", SMALL, os.environ, prepared=False) as process,
+    ):
+        process.seconds("forward")
+
+
+def test_a_process_in_the_middle_of_a_pass_ends_with_the_measurement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    talk = "import sys, time; sys.stderr.write('w' * 200_000); time.sleep(600)"
+    monkeypatch.setattr(timed_process, "_SERVE", talk)
+    with (
+        pytest.raises(KeyError, match="else"),
+        TimedProcess("ours", SMALL, os.environ, prepared=False) as process,
+    ):
+        raise KeyError("else")
+    assert process._process.returncode == -signal.SIGTERM
+
+
 def test_a_network_that_is_not_there_is_no_measurement() -> None:
     with (
         pytest.raises(StorageError, match="no_such_network"),
@@ -41,7 +68,8 @@ def test_a_network_that_is_not_there_is_no_measurement() -> None:
 @pytest.mark.parametrize("prepared", [True, False])
 def test_only_ours_starts_as_volclass_does(monkeypatch: pytest.MonkeyPatch, prepared: bool) -> None:
     # What the process would serve is replaced by a look at its environment.
-    look = "import os; input(); print(float('GOMP_SPINCOUNT' in os.environ), flush=True)"
+    answer = f"print('{timed_process._ANSWER}', float('GOMP_SPINCOUNT' in os.environ), flush=True)"
+    look = f"import os; input(); print('by the way'); {answer}"
     monkeypatch.setattr(timed_process, "_SERVE", look)
     bare = {"PATH": os.environ["PATH"]}
     with TimedProcess("ours", SMALL, bare, prepared=prepared) as process:
@@ -73,6 +101,7 @@ def test_others_come_without_what_volclass_has_set(monkeypatch: pytest.MonkeyPat
             return 1.0 if self._prepared else 3.0
 
     monkeypatch.setattr(as_run, "TimedProcess", Told)
+    monkeypatch.setattr(as_run, "_REST", 0.0)
     (found,) = as_run_speeds([as_run_settings()[0]], lambda: None, rounds=2)
     assert started == ["ours", *as_run.OTHERS]
     assert {item.median for item in (*found.forward, *found.training)} == {3.0}

@@ -138,16 +138,18 @@ def test_a_small_measurement_fills_its_tables() -> None:
     assert not any("other networks" in line for line in lines)
     # Two volumes take twice the operations of one.
     assert found[1].work == 2 * found[0].work
+    assert found[0].alone is None
+    assert found[1].alone is not None
+    assert found[1].alone.low > 0
 
 
 def test_what_falls_to_a_volume_is_told_beside_one_alone() -> None:
     one, four = (_found(Setting("ours", (8, 8, 8), batch, {}, peers=False)) for batch in (1, 4))
-    four = replace(four, seconds=2.0, work=8_000_000_000, held=4 << 20)
-    lines = networks_lines([replace(one, seconds=1.0, work=2_000_000_000, held=3 << 20), four])
-    assert "| ours, 8^3, batch 1 | 2.00 | 3.0 | 1.00 |" in lines
-    assert "| ours, 8^3, batch 4 | 2.00 | 1.0 | 0.50 |" in lines
-    other = _found(Setting("ours", (9, 9, 9), 4, {}, peers=False))
-    assert any(line.endswith("|  |") for line in networks_lines([one, other]))
+    part = Ratio("a volume", 0.5, 0.4, 0.6)
+    four = replace(four, alone=part, work=8_000_000_000, held=4 << 20)
+    lines = networks_lines([replace(one, work=2_000_000_000, held=3 << 20), four])
+    assert "| ours, 8^3, batch 1 | 2.00 | 3.0 |  |" in lines
+    assert "| ours, 8^3, batch 4 | 2.00 | 1.0 | 0.50 (0.40 to 0.60) |" in lines
 
 
 def test_other_networks_have_a_row_for_each_setting_they_were_measured_beside() -> None:
@@ -162,7 +164,7 @@ def test_other_networks_have_a_row_for_each_setting_they_were_measured_beside() 
 
 def _found(setting: Setting, *names: str) -> Found:
     ratios = tuple(Ratio(name, 2.0, 1.0, 3.0) for name in names or ("plain",))
-    return Found(setting, ratios, ratios, 1.0, 1, 1, 0.5, 2.0, 3.0)
+    return Found(setting, ratios, ratios, None, 1, 1, 0.5, 2.0, 3.0)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,16 @@ def test_each_process_is_timed_beside_one_that_imports_torch(
     monkeypatch.setattr(
         starting, "cross_validate", lambda config, out, display: trained.append(out)
     )
+    batches: list[object] = []
+
+    def seconds(work: Callable[[], object]) -> float:
+        done = work()
+        if not isinstance(done, dict):
+            return 2.0
+        batches.append(done["image"].shape)
+        return 3.0
+
+    monkeypatch.setattr(starting, "seconds_of", seconds)
     ticks: list[None] = []
 
     found = starting.starting_costs(tmp_path, lambda: ticks.append(None))
@@ -29,7 +39,8 @@ def test_each_process_is_timed_beside_one_that_imports_torch(
     assert len(ticks) == ROUNDS
     assert [item.name for item in found][-1] == starting.LOADING
     assert len(found) == 4
-    assert 0 < found[-1].low
+    assert found[-1].median == 3.0 / 2.0
+    assert batches == [(1, 1, 28, 28, 28)] * (1 + ROUNDS)
     assert trained == [tmp_path / "run"]
     timed = started[3:]
     # The loading processes are none of these, but have a process beside them all the same.

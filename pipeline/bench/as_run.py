@@ -7,6 +7,7 @@ another network by a script of torch alone has neither; so each has a process of
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from .timed_process import Pass, TimedProcess
 #: More than elsewhere: a pass is short, and two processes meet the machine in two states.
 AS_RUN_ROUNDS = 7
 OTHERS = ("plain", "monai_resnet18", "monai_densenet121")
-#: What `volclass` sets where nothing is set, and hands on to processes that it starts.
+#: By now `volclass` has set how threads wait; a process of its own sets it anew, others do not.
 _OURS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+#: Seconds within which the threads of the process before have come to rest.
+_REST = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,15 @@ class AsRun:
 
 def as_run_settings() -> list[Setting]:
     """Those that the networks' goals are about."""
-    wanted = {
+    by_name = {setting.name: setting for setting in SETTINGS}
+    wanted = (
         "poolformer3d_t, 32^3, batch 8",
         "poolformer3d_t, 64^3, batch 8",
         "poolformer3d_s12, 32^3, batch 8",
         "poolformer3d_s12, 96x128x96, batch 1",
         "poolformer3d_s12, 96x128x96, batch 2",
-    }
-    return [setting for setting in SETTINGS if setting.name in wanted]
+    )
+    return [by_name[name] for name in wanted]
 
 
 def as_run_speeds(
@@ -90,8 +94,13 @@ def _in_turns(
     for process in (ours, *others.values()):
         process.seconds(kind)  # the first one plans and allocates
     found: dict[str, list[float]] = {name: [] for name in others}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, process in others.items():
-            own = ours.seconds(kind)
-            found[name].append(process.seconds(kind) / own)
+            pair = (ours, process)
+            seconds = [0.0, 0.0]
+            # In turns first and second, for the machine may grow slower or faster meanwhile.
+            for place in ((0, 1), (1, 0))[number % 2]:
+                time.sleep(_REST)
+                seconds[place] = pair[place].seconds(kind)
+            found[name].append(seconds[1] / seconds[0])
     return tuple(ratio(name, values) for name, values in found.items())

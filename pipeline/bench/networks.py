@@ -80,8 +80,9 @@ class Found:
         setting: The setting.
         forward: Time of another network's forward pass, in multiples of ours, by its name.
         training: The same for forward and backward pass.
-        seconds: Our shortest forward pass.
-        work: Operations of it.
+        alone: Time of our forward pass a volume of the batch, as a part of that of one volume
+            alone; None for a batch of one.
+        work: Operations of our forward pass.
         held: Peak memory of our training step, in bytes.
         memory: The same as a part of the plain network's.
         over_limit: Our forward pass in multiples of the time that its operations take in a
@@ -92,7 +93,7 @@ class Found:
     setting: Setting
     forward: tuple[Ratio, ...]
     training: tuple[Ratio, ...]
-    seconds: float
+    alone: Ratio | None
     work: int
     held: int
     memory: float
@@ -135,13 +136,23 @@ def _measured(setting: Setting, rounds: int) -> Found:
         setting,
         passes,
         training,
-        seconds,
+        None if setting.batch == 1 else _of_the_time_alone(ours, images, rounds),
         work,
         held,
         memory=held / step_memory(others["plain"], images),
         over_limit=seconds * limits.product / work,
         over_copies=seconds * limits.copy / traffic(ours.eval(), images),
     )
+
+
+def _of_the_time_alone(network: nn.Module, images: Tensor, rounds: int) -> Ratio:
+    one = images[:1]
+    forward(network, one)
+    found = []
+    for _ in range(rounds):
+        alone = seconds_of(partial(forward, network, one))
+        found.append(seconds_of(partial(forward, network, images)) / len(images) / alone)
+    return ratio("a volume of the batch", found)
 
 
 def network_of(setting: Setting) -> VolumeModel:

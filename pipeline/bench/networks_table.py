@@ -35,8 +35,10 @@ def networks_lines(
         "same in multiples of the time of a copy as large as what its branches and steps between",
         "stages read and write at least. On 32^3 both have a stem of stride 2 and a last step of",
         "stride 1, and s12 on 64^3 too, for the plain network fails on grids below its window. So",
-        "s12's first stage has eight times the positions of its own stem there, and networks of",
-        "other libraries, which are as they come, are quicker.",
+        "s12's first stage has eight times the positions of its own stem there, and most networks",
+        "of other libraries, which are as they come, are quicker. Beside one volume of 32^3 they",
+        "are not measured, for their batch norms fail in training where one voxel is left; R3D-18",
+        "is not beside eight of 96x128x96, where a training step of it takes 18 GiB.",
         "",
         "| network and input | forward | training step | memory | over the limit | over copies |",
         "|---|---|---|---|---|---|",
@@ -104,25 +106,21 @@ def _row(item: Found) -> str:
 
 
 def _volumes(found: Sequence[Found]) -> list[str]:
-    alone = {
-        (item.setting.network, item.setting.size): item.seconds
-        for item in found
-        if item.setting.batch == 1
-    }
     return [
         "",
         "What falls to one volume of a batch: operations of a forward pass, memory of a training",
-        "step as above, and the time of a forward pass as a part of the time of one volume alone.",
+        "step as above, with its share of the weights' gradients, and the time of a forward pass",
+        "as a part of the time of one volume alone, in turns.",
         "",
         "| network and input | billions of operations | MiB | of the time alone |",
         "|---|---|---|---|",
-        *(_volume(item, alone.get((item.setting.network, item.setting.size))) for item in found),
+        *map(_volume, found),
     ]
 
 
-def _volume(item: Found, alone: float | None) -> str:
+def _volume(item: Found) -> str:
     volumes = item.setting.batch
-    part = "" if alone is None else f"{item.seconds / volumes / alone:.2f}"
+    part = "" if item.alone is None else _spread(item.alone)
     return (
         f"| {item.setting.name} | {item.work / volumes / 1e9:.2f} "
         f"| {item.held / volumes / (1 << 20):.1f} | {part} |"

@@ -51,17 +51,17 @@ def starting_costs(folder: Path, advance: Callable[[], None]) -> list[Ratio]:
         "`import monai.transforms`": ("import monai.transforms",),
         "`volclass predict` of one volume": (_OURS, *answers),
     }
-    works: dict[str, Callable[[], object]] = {
-        name: partial(_process, words) for name, words in processes.items()
+    clocks: dict[str, Callable[[], float]] = {
+        name: partial(seconds_of, partial(_process, words)) for name, words in processes.items()
     }
-    works[LOADING] = _first_batch
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for work in works.values():  # once, for files that the system has not in memory yet
-        work()
+    clocks[LOADING] = _seconds_to_first_batch
+    found: dict[str, list[float]] = {name: [] for name in clocks}
+    for clock in clocks.values():  # once, for files that the system has not in memory yet
+        clock()
     for _ in range(ROUNDS):
-        for name, work in works.items():
+        for name, clock in clocks.items():
             reference = seconds_of(partial(_process, (_TORCH,)))
-            found[name].append(seconds_of(work) / reference)
+            found[name].append(clock() / reference)
         advance()
     return [ratio(name, rounds) for name, rounds in found.items()]
 
@@ -73,11 +73,13 @@ class _Blank:
         return CachedVolume(torch.zeros(1, 28, 28, 28), (1.0, 1.0, 1.0), content)
 
 
-def _first_batch() -> None:
+def _seconds_to_first_batch() -> float:
     cases = [Case(str(number), str(number), Path()) for number in range(4)]
     contents = {case.case_id: case.case_id for case in cases}
     dataset = VolumeDataset(cases, contents, (), _Blank())
-    next(iter(Batches(dataset, [[(0, number)] for number in range(len(cases))], workers=2)))
+    loaded = iter(Batches(dataset, [[(0, number)] for number in range(len(cases))], workers=2))
+    # The processes end when the batches are let go, which is after the clock has stopped.
+    return seconds_of(partial(next, loaded))
 
 
 def _process(words: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ def speed_lines(extracted: Sequence[Ratio], frozen: Ratio) -> list[str]:
     """Extraction of features, and epochs on frozen ones; with date, machine and versions."""
     return [
         "Written by `make bench`. Every figure is a ratio of two things measured in turns in",
-        "one process; absolute times are left out, since they tell of the machine. Median and",
+        "one run; absolute times are left out, since they tell of the machine. Median and",
         f"range of {ROUNDS} rounds.",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {torch.get_num_threads()} threads;",

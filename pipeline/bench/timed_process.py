@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -25,8 +26,9 @@ _PASSES: Mapping[Pass, Callable[[nn.Module, Tensor], None]] = {
     "forward": forward,
     "training": training_step,
 }
-_PREPARED = "from pipeline.process_start import prepare_process; prepare_process(); "
+_AS_VOLCLASS = "from pipeline.process_start import prepare_process; prepare_process(); "
 _SERVE = "from pipeline.bench.timed_process import serve; serve()"
+_ANSWER = "seconds of a pass: "
 
 
 class TimedProcess(AbstractContextManager["TimedProcess"]):
@@ -42,19 +44,23 @@ class TimedProcess(AbstractContextManager["TimedProcess"]):
     def __init__(
         self, network: str, setting: str, environment: Mapping[str, str], *, prepared: bool
     ) -> None:
-        program = (_PREPARED if prepared else "") + _SERVE
+        program = (_AS_VOLCLASS if prepared else "") + _SERVE
+        self._said = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-c", program, network, setting],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
             text=True,
             env=dict(environment),
         )
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._process.terminate()  # it may be in the middle of a pass
         # Without more to read it ends by itself.
         self._process.communicate()
+        self._said.close()
 
     def seconds(self, kind: Pass) -> float:
         """Time of one pass; the first waits until the process has its network.
@@ -72,23 +78,26 @@ class TimedProcess(AbstractContextManager["TimedProcess"]):
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
-        if not line:
-            _, said = self._process.communicate()
-            raise StorageError("a process that is measured failed", why=said[-500:])
-        return line
+        for line in self._process.stdout:
+            # Libraries may print, too.
+            if line.startswith(_ANSWER):
+                return line.removeprefix(_ANSWER)
+        ended = self._process.wait()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace")[-500:]
+        raise StorageError("a process that is measured failed", why=f"exit status {ended}: {said}")
 
 
 def serve() -> None:
     """Makes the passes that are asked for on standard input, and answers with their seconds."""
-    network, images = _prepared(*sys.argv[1:])
+    network, images = _network_and_images(*sys.argv[1:])
     for line in sys.stdin:
         work = _PASSES[cast("Pass", line.strip())]
-        sys.stdout.write(f"{seconds_of(partial(work, network, images))}\n")
+        sys.stdout.write(f"{_ANSWER}{seconds_of(partial(work, network, images))}\n")
         sys.stdout.flush()
 
 
-def _prepared(name: str, setting: str) -> tuple[nn.Module, Tensor]:
+def _network_and_images(name: str, setting: str) -> tuple[nn.Module, Tensor]:
     chosen = next(item for item in SETTINGS if item.name == setting)
     torch.manual_seed(0)
     images = torch.randn(chosen.batch, 1, *chosen.size)
