@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .build import (
+    build_batch_augmentation,
     build_network,
     build_optimizer,
     build_order,
@@ -99,6 +100,7 @@ def _assemble(
         show=partial(_show, bars),
         monitor=None,
         stop=stop,
+        augment=build_batch_augmentation(run.config, run.accelerator.device),
     )
     return training, dataset
 

@@ -16,7 +16,6 @@ from .build import (
     build_task,
     build_views,
 )
-from .data.batch_augment import augmented_steps
 from .data.covariates import CovariateEncoder, fit_encoder
 from .data.covariates_file import write_encoder
 from .data.dataset import VolumeDataset, evaluation_batches, training_steps
@@ -113,9 +112,6 @@ def go_on(
                 rank=rank,
                 processes=processes,
             )
-            augment = build_batch_augmentation(run.config)
-            if augment is not None:
-                steps = augmented_steps(steps, augment, training.accelerator.device)
             fit(training, steps)
     finally:
         if training.monitor:
@@ -192,6 +188,7 @@ def _assemble(
         show=partial(_show, bars, None),
         monitor=None,
         stop=stop,
+        augment=build_batch_augmentation(config, run.accelerator.device),
     )
     return training, dataset
 

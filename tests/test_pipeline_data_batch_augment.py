@@ -15,28 +15,23 @@ from monai.transforms import AdjustContrast, GaussianSmooth
 from pretrainings import PRETRAINING, Stopping, encoder
 from torch import Tensor
 
-from pipeline.batches import NO_MASK, Batch, LoadedStep, PlannedStep
+from pipeline.batches import NO_MASK, Batch, to_device
 from pipeline.build import build_batch_augmentation
 from pipeline.config import AffineConfig, AugmentConfig, Config, PreprocessConfig
 from pipeline.crossval import cross_validate
 from pipeline.data.augment import Augmentation, moves_of
-from pipeline.data.batch_augment import (
-    BatchAugmentation,
-    GreyChances,
-    GreyChange,
-    augmented_steps,
-    recoloured,
-    smoothed,
-)
+from pipeline.data.batch_augment import BatchAugmentation
+from pipeline.data.batch_grey import GreyChances, GreyChange, recoloured, smoothed
 from pipeline.data.batch_moves import moved
 from pipeline.data.moves import rotation
 from pipeline.data.resampling import resampled
-from pipeline.errors import PreemptedError
+from pipeline.errors import ConfigError, PreemptedError
 from pipeline.pretrain import pretrain
 from pipeline.progress import Silent
 
 Build = Callable[..., Config]
 SameRun = Callable[[Path, Path], None]
+Tensors = Callable[[Path, int, str], dict[str, Tensor]]
 
 ALWAYS, NEVER = GreyChances(1.0, 1.0, 1.0, 1.0), GreyChances(0.0, 0.0, 0.0, 0.0)
 CUBE = PreprocessConfig(spacing=(1.0, 1.0, 1.0), size=(9, 9, 9))
@@ -199,21 +194,32 @@ def test_masks_move_alike_keep_their_values_and_one_that_is_missing_stays_so() -
     assert torch.equal(given["image"], (volumes(2, 1, 9, 9, 9) > 0).float())
 
 
-def test_steps_keep_their_plan_and_cases_without_seeds_stay_as_they_are() -> None:
+def test_cases_without_seeds_stay_as_they_are() -> None:
     plain = batch(volumes(1, 1, 9, 9, 9), 4)
     del plain["seed"]
-    plan = PlannedStep(0, ((0,), (0,)), last=True)
-    steps = [LoadedStep(plan, [plain, batch(volumes(1, 1, 9, 9, 9), 4)])]
-    augment = BatchAugmentation(MOVES, ALWAYS)
-    (step,) = augmented_steps(steps, augment, torch.device("cpu"))
-    assert step.plan == plan
-    assert torch.equal(step.batches[0]["image"], plain["image"])
-    assert not torch.equal(step.batches[1]["image"], plain["image"])
+    assert BatchAugmentation(MOVES, ALWAYS)(plain) is plain
 
 
 def test_loading_processes_augment_unless_the_device_is_asked_to(small_config: Build) -> None:
-    assert build_batch_augmentation(small_config()) is None
-    assert build_batch_augmentation(small_config(DEVICE)) is not None
+    cpu = torch.device("cpu")
+    assert build_batch_augmentation(small_config(), cpu) is None
+    assert build_batch_augmentation(small_config(DEVICE), cpu) is not None
+
+
+def test_a_device_that_it_was_never_run_on_is_refused(small_config: Build) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_batch_augmentation(small_config(DEVICE), torch.device("mps"))
+    assert caught.value.where == "augment.where"
+    assert build_batch_augmentation(small_config(), torch.device("mps")) is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_gives_the_same_to_rounding() -> None:
+    given = batch(volumes(3, 1, 9, 8, 7), 1, 2, 3)
+    augment = BatchAugmentation(MOVES, ALWAYS)
+    expected = augment(given)["image"]
+    found = augment(to_device(given, torch.device("cuda")))["image"].cpu()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit_with_any_workers(
@@ -227,26 +233,34 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit_with_any_workers(
     assert_same_run(whole, stopped)
 
 
-def test_what_is_not_augmented_trains_the_same_network_in_either_place(
-    small_config: Build, tmp_path: Path, fold_tensors: Callable[..., dict[str, Tensor]]
+#: Nothing but moves, which are the same in either place.
+MOVES_ALONE = "augment={flip: 0.5, rotate90: 0.5, noise: 0, blur: 0, gamma: 0, intensity: 0}"
+NOTHING = "augment={flip: 0, rotate90: 0, noise: 0, blur: 0, gamma: 0, intensity: 0}"
+NO_AFFINE = "augment.affine.probability=0"
+
+
+def test_moves_alone_train_the_same_network_in_either_place(
+    small_config: Build, tmp_path: Path, fold_tensors: Tensors
 ) -> None:
-    off = ["augment={flip: 0, rotate90: 0, noise: 0, blur: 0, gamma: 0, intensity: 0}"]
-    off += ["augment.affine.probability=0"]
-    tensors = []
-    for number, where in enumerate(("workers", "device")):
-        out = tmp_path / str(number)
-        config = small_config(*off, f"augment.where={where}", "train.epochs=1")
+    def trained(*words: str) -> dict[str, Tensor]:
+        out = tmp_path / str(len([*tmp_path.iterdir()]))
+        config = small_config(*words, NO_AFFINE, "train.epochs=1")
         cross_validate(config, out, Silent(), fold=0)
-        tensors.append(fold_tensors(out, 0, "last"))
-    for name, tensor in tensors[0].items():
-        torch.testing.assert_close(tensors[1][name], tensor, rtol=1e-3, atol=1e-5)
+        return fold_tensors(out, 0, "last")
+
+    workers, device = trained(MOVES_ALONE), trained(MOVES_ALONE, DEVICE)
+    unmoved = trained(NOTHING, DEVICE)
+    name = "averaged.stem.conv.weight"
+    assert not torch.allclose(device[name], unmoved[name], rtol=0, atol=1e-5)
+    for key, tensor in workers.items():
+        torch.testing.assert_close(device[key], tensor, rtol=1e-3, atol=1e-5)
 
 
 def test_pretraining_augments_on_the_device_too(small_config: Build, tmp_path: Path) -> None:
-    found = []
-    for number, words in enumerate(((), (DEVICE,), (DEVICE, "system.workers=1"))):
-        out = tmp_path / str(number)
+    found: list[Tensor] = []
+    for words in ((DEVICE,), (DEVICE, "system.workers=1"), (NOTHING, NO_AFFINE, DEVICE)):
+        out = tmp_path / str(len(found))
         pretrain(small_config(*PRETRAINING, *words), out, Silent(), fold=0)
         found.append(encoder(out)["stem.conv.weight"])
-    assert not torch.equal(found[0], found[1])
-    assert torch.equal(found[1], found[2])
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[0], found[2], rtol=0, atol=1e-6)

@@ -161,8 +161,8 @@ class AugmentConfig(Section):
     """Gaussian blur, sigma of 0.25 to 1 voxel."""
     where: Literal["workers", "device"] = "workers"
     """Who moves volumes and changes their grey values: loading processes, each case by itself, or
-    the device that trains, whole batches at once. Moves are the same to rounding; how grey values
-    change is drawn otherwise."""
+    the device that trains, whole batches at once, which is meant for a GPU. Moves are the same to
+    rounding; how grey values change is drawn otherwise."""
     mixup: Annotated[float, Field(ge=0.0)] = 0.0
     """Each volume is blended with another of its batch, the share drawn from Beta(a, a); 0: off."""
     test_time: Literal["none", "flips", "symmetries"] = "none"

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..batches import Batch
 from .checkpoint import Checkpoint, CheckpointFolder, Json
 from .monitor import TensorBoardMonitor
 from .optim import AveragedWeights, learning_rate
@@ -86,6 +87,8 @@ class FoldTraining:
         show: Told once an epoch.
         monitor: TensorBoard; None on all processes but the first.
         stop: Whether somebody asked to stop.
+        augment: Changes a batch on the device where it is learned from; None where volumes come
+            as they are to be learned from.
     """
 
     accelerator: Accelerator
@@ -103,6 +106,7 @@ class FoldTraining:
     show: Callable[[Row], None]
     monitor: TensorBoardMonitor | None
     stop: StopRequest
+    augment: Callable[[Batch], Batch] | None
     saved_at: float = 0.0
     saving_took: float = 0.0
 

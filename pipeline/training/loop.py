@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from ..batches import LoadedStep, to_device
+from ..batches import Batch, LoadedStep, to_device
 from ..errors import DivergedError
 from ..seeds import derived_seed
 from .checkpoint import Checkpoint
@@ -75,7 +75,7 @@ def _step(run: FoldTraining, loaded: LoadedStep) -> None:
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group.get("factor", 1.0)
     if run.monitor and state.step == 0:
-        run.monitor.inputs(0, loaded.batches[0]["image"])
+        run.monitor.inputs(0, _ready(run, loaded.batches[0])["image"])
     sums, bad = _gradients(run, loaded)
     if not math.isfinite(sums["total"]):
         raise _diverged(run, loaded, "loss", bad)
@@ -105,11 +105,11 @@ def _gradients(run: FoldTraining, loaded: LoadedStep) -> tuple[dict[str, float],
     totals: dict[str, Tensor] = {}
     bad: list[int] = []
     for number, batch in enumerate(loaded.batches):
-        moved = to_device(batch, accelerator.device)
-        images, labels = moved["image"], moved["label"]
-        beside = {"covariates": moved["covariates"]} if "covariates" in moved else {}
-        if "mask" in moved:
-            beside["masks"] = moved["mask"]
+        ready = _ready(run, batch)
+        images, labels = ready["image"], ready["label"]
+        beside = {"covariates": ready["covariates"]} if "covariates" in ready else {}
+        if "mask" in ready:
+            beside["masks"] = ready["mask"]
         target: tuple[Tensor, ...] = (labels,)
         if run.schedule.mixup > 0:
             purpose = (run.seed, run.state.step, number, int(accelerator.process_index))
@@ -124,6 +124,12 @@ def _gradients(run: FoldTraining, loaded: LoadedStep) -> tuple[dict[str, float],
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
     return {name: float(accelerator.reduce(value)) for name, value in totals.items()}, bad
+
+
+def _ready(run: FoldTraining, batch: Batch) -> Batch:
+    """The batch as the network learns from it."""
+    moved = to_device(batch, run.accelerator.device)
+    return moved if run.augment is None else run.augment(moved)
 
 
 def _synchronised(run: FoldTraining, final: bool) -> AbstractContextManager[None]:
