@@ -13,6 +13,7 @@ from .build import (
     build_accelerator,
     build_manifest,
     build_store,
+    check_augmentation,
     check_compile,
     check_freezing,
     check_network,
@@ -87,6 +88,7 @@ def cross_validate(
     check_writable(out)
     accelerator = build_accelerator(config.system, config.train.precision)
     check_compile(config.system, accelerator.device)
+    check_augmentation(config, accelerator.device)
     first = bool(accelerator.is_main_process)
     display = display if first else Silent()
     with owned(folder, accelerator), heeding_signals() as stop:

@@ -16,6 +16,7 @@ from .build import (
     build_accelerator,
     build_manifest,
     build_store,
+    check_augmentation,
     check_network,
     check_pretraining_network,
     describe_start,
@@ -103,6 +104,7 @@ def pretrain(
     check_network(config)
     check_writable(out)
     accelerator = build_accelerator(config.system, config.train.precision)
+    check_augmentation(config, accelerator.device)
     first = bool(accelerator.is_main_process)
     display = display if first else Silent()
     with owned(folder, accelerator), heeding_signals() as stop:

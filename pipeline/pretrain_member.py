@@ -100,7 +100,7 @@ def _assemble(
         show=partial(_show, bars),
         monitor=None,
         stop=stop,
-        augment=build_batch_augmentation(run.config, run.accelerator.device),
+        augment=build_batch_augmentation(run.config),
     )
     return training, dataset
 

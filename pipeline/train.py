@@ -188,7 +188,7 @@ def _assemble(
         show=partial(_show, bars, None),
         monitor=None,
         stop=stop,
-        augment=build_batch_augmentation(config, run.accelerator.device),
+        augment=build_batch_augmentation(config),
     )
     return training, dataset
 

@@ -14,6 +14,7 @@ import torch
 from .build import (
     build_accelerator,
     build_store,
+    check_augmentation,
     check_compile,
     check_network,
     start_sha256,
@@ -204,6 +205,7 @@ def _own_run(run: Run, config: Config, number: int) -> Run:
     check_network(config)
     accelerator = build_accelerator(config.system, config.train.precision)
     check_compile(config.system, accelerator.device)
+    check_augmentation(config, accelerator.device)
     return replace(
         run,
         config=config,

@@ -32,7 +32,15 @@ def test_each_network_is_timed_in_turns_with_ours(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_settings_are_those_of_the_goals() -> None:
-    assert len(as_run_settings()) == 5
+    batches = {(item.network, item.size): set[int]() for item in as_run_settings()}
+    for item in as_run_settings():
+        batches[item.network, item.size].add(item.batch)
+    assert batches == {
+        ("poolformer3d_t", (32, 32, 32)): {8},
+        ("poolformer3d_t", (64, 64, 64)): {8},
+        ("poolformer3d_s12", (32, 32, 32)): {8},
+        ("poolformer3d_s12", (96, 128, 96)): {1, 2},
+    }
 
 
 def test_a_process_that_is_killed_says_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,12 +55,13 @@ def test_a_process_that_is_killed_says_how_it_ended(monkeypatch: pytest.MonkeyPa
 def test_a_process_in_the_middle_of_a_pass_ends_with_the_measurement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    talk = "import sys, time; sys.stderr.write('w' * 200_000); time.sleep(600)"
-    monkeypatch.setattr(timed_process, "_SERVE", talk)
-    with (
-        pytest.raises(KeyError, match="else"),
-        TimedProcess("ours", SMALL, os.environ, prepared=False) as process,
-    ):
+    # More than a pipe holds; then an answer, and a pass that does not end.
+    talk = "import sys, time; sys.stderr.write('w' * 200_000); sys.stderr.flush()"
+    answer = f"print('{timed_process._ANSWER}', 1.5, flush=True); time.sleep(600)"
+    monkeypatch.setattr(timed_process, "_SERVE", f"{talk}; {answer}")
+    process = TimedProcess("ours", SMALL, os.environ, prepared=False)
+    assert process.seconds("forward") == 1.5
+    with pytest.raises(KeyError, match="else"), process:
         raise KeyError("else")
     assert process._process.returncode == -signal.SIGTERM
 
@@ -80,6 +89,7 @@ def test_others_come_without_what_volclass_has_set(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("GOMP_SPINCOUNT", "20000")
     monkeypatch.setenv("SOMETHING_ELSE", "kept")
     started: list[str] = []
+    asked: list[str] = []
 
     class Told(AbstractContextManager["Told"]):
         """Takes three seconds, ours one."""
@@ -93,15 +103,22 @@ def test_others_come_without_what_volclass_has_set(monkeypatch: pytest.MonkeyPat
             assert "GOMP_SPINCOUNT" not in environment
             assert environment["SOMETHING_ELSE"] == "kept"
             self._prepared = prepared
+            self._network = network
 
         def __exit__(self, *_: object) -> None:
             pass
 
         def seconds(self, kind: Pass) -> float:
+            if kind == "training":
+                asked.append(self._network)
             return 1.0 if self._prepared else 3.0
 
     monkeypatch.setattr(as_run, "TimedProcess", Told)
     monkeypatch.setattr(as_run, "_REST", 0.0)
     (found,) = as_run_speeds([as_run_settings()[0]], lambda: None, rounds=2)
     assert started == ["ours", *as_run.OTHERS]
+    # Once each to warm up; then in turns first and second.
+    assert asked[:4] == started
+    assert asked[4:6] == ["ours", "plain"]
+    assert asked[10:12] == ["plain", "ours"]
     assert {item.median for item in (*found.forward, *found.training)} == {3.0}

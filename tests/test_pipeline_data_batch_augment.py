@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import set_track_meta
@@ -16,7 +17,7 @@ from pretrainings import PRETRAINING, Stopping, encoder
 from torch import Tensor
 
 from pipeline.batches import NO_MASK, Batch, to_device
-from pipeline.build import build_batch_augmentation
+from pipeline.build import build_batch_augmentation, check_augmentation
 from pipeline.config import AffineConfig, AugmentConfig, Config, PreprocessConfig
 from pipeline.crossval import cross_validate
 from pipeline.data.augment import Augmentation, moves_of
@@ -117,6 +118,11 @@ def test_each_volume_is_blurred_as_by_monai(
     torch.testing.assert_close(smoothed(images, sigmas), expected, rtol=0, atol=1e-5)
 
 
+def test_a_blur_has_the_same_bits_beside_a_wider_one() -> None:
+    images, sigmas = volumes(2, 1, 8, 7, 6), [(0.3, 0.4, 0.5), (1.0, 0.9, 0.8)]
+    assert torch.equal(smoothed(images[:1], sigmas[:1]), smoothed(images, sigmas)[:1])
+
+
 def test_each_change_is_made_to_its_own_volume() -> None:
     images = volumes(5, 1, 6, 5, 4)
     changes = [
@@ -201,16 +207,35 @@ def test_cases_without_seeds_stay_as_they_are() -> None:
 
 
 def test_loading_processes_augment_unless_the_device_is_asked_to(small_config: Build) -> None:
-    cpu = torch.device("cpu")
-    assert build_batch_augmentation(small_config(), cpu) is None
-    assert build_batch_augmentation(small_config(DEVICE), cpu) is not None
+    assert build_batch_augmentation(small_config()) is None
+    assert build_batch_augmentation(small_config(DEVICE)) is not None
 
 
-def test_a_device_that_it_was_never_run_on_is_refused(small_config: Build) -> None:
+def test_a_device_that_it_was_never_run_on_is_refused_where_there_is_something_to_do(
+    small_config: Build,
+) -> None:
+    apple = torch.device("mps")
     with pytest.raises(ConfigError) as caught:
-        build_batch_augmentation(small_config(DEVICE), torch.device("mps"))
+        check_augmentation(small_config(DEVICE), apple)
     assert caught.value.where == "augment.where"
-    assert build_batch_augmentation(small_config(), torch.device("mps")) is None
+    check_augmentation(small_config(DEVICE), torch.device("cuda"))
+    check_augmentation(small_config(), apple)
+    frozen = ("model.name=resnet18", "model.slices.frozen=true", "model.supervision.stages=[]")
+    check_augmentation(small_config(DEVICE, *frozen), apple)
+
+
+@pytest.mark.parametrize("verb", [cross_validate, pretrain])
+def test_it_is_refused_before_a_volume_is_read(
+    verb: Callable[..., object],
+    small_config: Build,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = PRETRAINING if verb is pretrain else ()
+    monkeypatch.setattr(Accelerator, "device", torch.device("mps"))
+    with pytest.raises(ConfigError, match="Apple"):
+        verb(small_config(DEVICE, *words), tmp_path / "run", Silent())
+    assert not [*tmp_path.rglob("*.*")]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

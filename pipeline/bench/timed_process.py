@@ -93,7 +93,8 @@ def serve() -> None:
     network, images = _network_and_images(*sys.argv[1:])
     for line in sys.stdin:
         work = _PASSES[cast("Pass", line.strip())]
-        sys.stdout.write(f"{_ANSWER}{seconds_of(partial(work, network, images))}\n")
+        # On a line of its own, whatever was printed before.
+        sys.stdout.write(f"\n{_ANSWER}{seconds_of(partial(work, network, images))}\n")
         sys.stdout.flush()
 
 

@@ -1,7 +1,7 @@
 """The one place where configuration becomes objects."""
 
 from .freezing import check_freezing
-from .machine import build_accelerator, check_compile
+from .machine import build_accelerator, check_augmentation, check_compile
 from .network import (
     IN_CHANNELS,
     Network,
@@ -50,6 +50,7 @@ __all__ = [
     "build_task",
     "build_unlabelled",
     "build_views",
+    "check_augmentation",
     "check_compile",
     "check_freezing",
     "check_network",

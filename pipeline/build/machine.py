@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch.utils._triton import has_triton
 
-from ..config import SystemConfig
+from ..config import Config, SystemConfig
 from ..errors import ConfigError
 
 
@@ -42,6 +42,22 @@ def build_accelerator(system: SystemConfig, precision: str) -> Accelerator:
     # Its state is one a process and refuses another precision; a session may do several runs.
     AcceleratorState._reset_state()
     return Accelerator(cpu=system.device == "cpu", mixed_precision=mixed)
+
+
+def check_augmentation(config: Config, device: torch.device) -> None:
+    """Refuses to augment batches on a device that this was never run on.
+
+    Raises:
+        ConfigError: It is such a device, and there is something to augment.
+    """
+    augmented = config.augment.where == "device" and not config.model.slices.frozen
+    if augmented and device.type == "mps":
+        raise ConfigError(
+            "batches were never augmented on a GPU of Apple's",
+            where="augment.where",
+            why="torch lacks some of the interpolations there",
+            remedy="set augment.where=workers",
+        )
 
 
 def check_compile(system: SystemConfig, device: torch.device) -> None:

@@ -27,7 +27,6 @@ from ..data.sources.phantoms import write_phantoms
 from ..data.transforms import preprocessing_key
 from ..data.unlabelled import UnlabelledVolumes
 from ..data.volumes import VolumeStore
-from ..errors import ConfigError
 from ..storage import make_folder
 
 
@@ -124,22 +123,11 @@ def build_unlabelled(
     return UnlabelledVolumes(cases, contents, store, chain, seed, seeded=seeded)
 
 
-def build_batch_augmentation(config: Config, device: torch.device) -> BatchAugmentation | None:
-    """What augments batches on the device that trains, or None where loading processes do it.
-
-    Raises:
-        ConfigError: It was never run on such a device.
-    """
+def build_batch_augmentation(config: Config) -> BatchAugmentation | None:
+    """What augments batches on the device that trains, or None where loading processes do it."""
     augment = config.augment
     if augment.where == "workers":
         return None
-    if device.type == "mps":
-        raise ConfigError(
-            "augmentation was never run on a GPU of Apple's",
-            where="augment.where",
-            why="torch lacks some of its interpolations there",
-            remedy="set augment.where=workers",
-        )
     chances = GreyChances(augment.blur, augment.noise, augment.intensity, augment.gamma)
     return BatchAugmentation(moves_of(augment, config.preprocess), chances)
 
