@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from .networks import SETTINGS, Setting
-from .ratio import Ratio, ratio
+from .ratio import Ratio, in_pairs
 from .timed_process import Pass, TimedProcess
 
 #: More than elsewhere: a pass is short, and two processes meet the machine in two states.
@@ -91,16 +91,12 @@ def as_run_speeds(
 def _in_turns(
     kind: Pass, ours: TimedProcess, others: Mapping[str, TimedProcess], rounds: int
 ) -> tuple[Ratio, ...]:
-    for process in (ours, *others.values()):
-        process.seconds(kind)  # the first one plans and allocates
-    found: dict[str, list[float]] = {name: [] for name in others}
-    for number in range(rounds):
-        for name, process in others.items():
-            pair = (ours, process)
-            seconds = [0.0, 0.0]
-            # In turns first and second, for the machine may grow slower or faster meanwhile.
-            for place in ((0, 1), (1, 0))[number % 2]:
-                time.sleep(_REST)
-                seconds[place] = pair[place].seconds(kind)
-            found[name].append(seconds[1] / seconds[0])
-    return tuple(ratio(name, values) for name, values in found.items())
+    def clock(process: TimedProcess) -> Callable[[], float]:
+        def seconds() -> float:
+            time.sleep(_REST)
+            return process.seconds(kind)
+
+        return seconds
+
+    clocks = {name: clock(process) for name, process in others.items()}
+    return in_pairs(clock(ours), clocks, rounds)

@@ -17,7 +17,7 @@ from .limits import Limits, operations, traffic
 from .memory import step_memory
 from .peers import peers
 from .plain import plain_of
-from .ratio import ROUNDS, Ratio, ratio, seconds_of
+from .ratio import ROUNDS, Ratio, in_pairs, ratio, seconds_of
 from .training_step import training_step
 
 Size = tuple[int, int, int]
@@ -179,22 +179,17 @@ def in_turns(
         rounds: How often.
         limits: Measured in the same rounds.
     """
-    found: dict[str, list[float]] = {name: [] for name in others}
-    fastest = float("inf")
-    for network in (ours, *others.values()):
-        work(network, images)
-    for number in range(rounds):
-        limits.measure()
-        for name, network in others.items():
-            pair = [ours, network]
-            # In turns first and second, for the machine may grow slower or faster meanwhile.
-            seconds = {
-                place: seconds_of(partial(work, pair[place], images))
-                for place in ((0, 1), (1, 0))[number % 2]
-            }
-            fastest = min(fastest, seconds[0])
-            found[name].append(seconds[1] / seconds[0])
-    return tuple(ratio(name, values) for name, values in found.items()), fastest
+    taken: list[float] = []
+
+    def own() -> float:
+        taken.append(seconds_of(partial(work, ours, images)))
+        return taken[-1]
+
+    clocks = {
+        name: partial(seconds_of, partial(work, network, images))
+        for name, network in others.items()
+    }
+    return in_pairs(own, clocks, rounds, limits.measure), min(taken)
 
 
 def forward(network: nn.Module, images: Tensor) -> None:

@@ -57,6 +57,8 @@ def preparing_costs(folder: Path, advance: Callable[[], None]) -> list[tuple[Rat
         chain = preprocessing(config)
         in_memory = partial(single_threaded, partial(chain, given))
         ways = (prepare, in_memory, partial(plain_chain(config), given))
+        for way in ways:
+            way()
         cached, kept = zip(*(_multiples(ways) for _ in range(ROUNDS)), strict=True)
         found.append((ratio(name, cached), ratio(name, kept)))
         advance()
@@ -66,8 +68,6 @@ def preparing_costs(folder: Path, advance: Callable[[], None]) -> list[tuple[Rat
 def _multiples(ways: Sequence[Callable[[], object]]) -> tuple[float, float]:
     """The last one's time in multiples of the first's and the second's, all in turns."""
     taken = [0.0 for _ in ways]
-    for way in ways:
-        way()
     for _ in range(_PAIRS):
         for place, way in enumerate(ways):
             taken[place] += seconds_of(way)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,6 +33,33 @@ class Ratio:
 def ratio(name: str, rounds: Sequence[float]) -> Ratio:
     """Sums up the rounds of a comparison."""
     return Ratio(name, statistics.median(rounds), min(rounds), max(rounds))
+
+
+def in_pairs(
+    ours: Callable[[], float],
+    others: Mapping[str, Callable[[], float]],
+    rounds: int,
+    before_round: Callable[[], object] = lambda: None,
+) -> tuple[Ratio, ...]:
+    """Others' time in multiples of ours, each beside a pass of ours of its own.
+
+    Args:
+        ours: Makes a pass and gives its seconds.
+        others: The same, by name.
+        rounds: How often, after a pass of each that does not count.
+        before_round: Done before each round.
+    """
+    for clock in (ours, *others.values()):
+        clock()
+    found: dict[str, list[float]] = {name: [] for name in others}
+    for number in range(rounds):
+        before_round()
+        for name, other in others.items():
+            pair = (ours, other)
+            # In turns first and second, for the machine may grow slower or faster meanwhile.
+            seconds = {place: pair[place]() for place in ((0, 1), (1, 0))[number % 2]}
+            found[name].append(seconds[1] / seconds[0])
+    return tuple(ratio(name, values) for name, values in found.items())
 
 
 @contextmanager
