@@ -4,6 +4,7 @@ Source of the gradients: Ioffe & Szegedy 2015, "Batch Normalization", arXiv 1502
 Wu & He 2018, "Group Normalization", arXiv 1803.08494.
 """
 
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import torch
@@ -64,7 +65,15 @@ class _OneLine:
         self.x, self.line, self.layer = x, line, layer
         self.weight = line.slope[0] * layer
         self.bias = line.level[0] @ layer.T + layer_bias
-        self.by_weight, self.by_bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+
+    # Sums of the backward pass: zeros as large as the weights are left out where none comes.
+    @cached_property
+    def by_weight(self) -> Tensor:
+        return torch.zeros_like(self.weight)
+
+    @cached_property
+    def by_bias(self) -> Tensor:
+        return torch.zeros_like(self.bias)
 
     def hidden(self, part: Part) -> Tensor:
         """See ``Entry``."""
@@ -91,9 +100,19 @@ class _LineOfEach:
 
     def __init__(self, x: Tensor, line: Line, layer: Tensor, layer_bias: Tensor) -> None:
         self.x, self.line, self.layer, self.bias = x, line, layer, layer_bias
-        self.by_layer, self.by_bias = torch.zeros_like(layer), torch.zeros_like(layer_bias)
-        self.by_line = Line(torch.zeros_like(line.slope), torch.zeros_like(line.level))
         self.last: tuple[Part, Tensor] | None = None
+
+    @cached_property
+    def by_layer(self) -> Tensor:
+        return torch.zeros_like(self.layer)
+
+    @cached_property
+    def by_bias(self) -> Tensor:
+        return torch.zeros_like(self.bias)
+
+    @cached_property
+    def by_line(self) -> Line:
+        return Line(torch.zeros_like(self.line.slope), torch.zeros_like(self.line.level))
 
     def _normed(self, part: Part) -> Tensor:
         # Asked for a second time where hidden values were computed again.

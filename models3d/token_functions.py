@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .layers import Triple, window_counts
+from .layers import Triple
 from .moments import Moments
 from .products import add_outer_, linear
 from .token_entry import Part, entry_of
-from .token_pooling import sums_of_windows
+from .token_pooling import counts_of_windows, sums_of_windows
 
 #: Hidden values of a tile: 4 MiB of float32, about what two cores keep close.
 _TILE = 1 << 20
@@ -81,7 +81,7 @@ class PoolBranch(torch.autograd.Function):
         factor = pooling.moments.inverse * weight * scale * keep
         factor = factor.expand(x.shape[0], -1)[:, None]
         out = torch.empty_like(x)
-        counts = window_counts(grid_of(x, pooling.grid), pooling.window)
+        counts = counts_of_windows(pooling.grid, pooling.window, x.dtype)
         for some in _samples(x):
             average = sums_of_windows(grid_of(x[some], pooling.grid), pooling.window).div_(counts)
             torch.lerp(x[some], tokens_of(average), factor[some], out=out[some])
@@ -97,7 +97,7 @@ class PoolBranch(torch.autograd.Function):
         gradient = gradient.contiguous()
         factor = (moments.inverse * weight * scale * keep).expand(x.shape[0], -1)[:, None]
         whole, by_factor = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
-        counts = window_counts(grid_of(x, pooling.grid), pooling.window)
+        counts = counts_of_windows(pooling.grid, pooling.window, x.dtype)
         for some in _samples(x):
             arriving = gradient[some]
             # The factor, one number a channel, may come after what spreads along the grid.

@@ -1,10 +1,12 @@
 """Averages over windows of tokens on a CPU."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv3d
 
-from .layers import Triple, window_sum
+from .layers import Triple, window_counts, window_sum
 from .products import has_fast_onednn
 
 #: Voxels of a window up to which the convolution, which reads all of them, is faster.
@@ -27,3 +29,18 @@ def sums_of_windows(x: Tensor, window: Triple) -> Tensor:
     ones = x.new_ones((x.shape[1], 1, *window))
     across, down, along = (extent // 2 for extent in window)
     return conv3d(x, ones, padding=(across, down, along), groups=x.shape[1])
+
+
+# The same for each block of a stage and each batch; on small grids its thirty steps take as long
+# as the pooling. As many as the stages of a few networks.
+@lru_cache(maxsize=16)
+def counts_of_windows(grid: Triple, window: Triple, dtype: torch.dtype) -> Tensor:
+    """Give what ``window_counts`` gives on a CPU, not to be changed.
+
+    Args:
+        grid: voxels along X, Y, Z.
+        window: odd extents in voxels along X, Y, Z.
+        dtype: of the numbers.
+    """
+    with torch.inference_mode(mode=False):  # what is kept may meet a backward pass later
+        return window_counts(torch.empty((1, 1, *grid), dtype=dtype), window)

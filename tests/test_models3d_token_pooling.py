@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models3d.layers import Triple, window_sum
+from models3d.layers import Triple, window_counts, window_sum
 from models3d.moments import moments_of
 from models3d.token_functions import grid_of
-from models3d.token_pooling import sums_of_windows
+from models3d.token_pooling import counts_of_windows, sums_of_windows
 
 Extents = st.tuples(*[st.sampled_from((1, 3, 5))] * 3)
 Grids = st.tuples(*[st.integers(1, 6)] * 3)
@@ -25,6 +25,18 @@ def test_sums_of_windows_are_those_of_shifted_copies(
     x = grid_of(torch.randn(batch, grid[0] * grid[1] * grid[2], channels), grid)
     expected = window_sum(x.double(), window)
     torch.testing.assert_close(sums_of_windows(x, window).double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_counts_that_are_kept_are_those_of_the_definition_and_serve_a_backward_pass() -> None:
+    counts_of_windows.cache_clear()
+    x = torch.rand(1, 1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        kept = counts_of_windows((2, 3, 4), (3, 3, 1), torch.float64)
+    assert torch.equal(kept, window_counts(x, (3, 3, 1)))
+    assert counts_of_windows((2, 3, 4), (3, 3, 1), torch.float64) is kept
+    assert counts_of_windows((2, 3, 4), (3, 3, 1), torch.float32).dtype == torch.float32
+    (gradient,) = torch.autograd.grad((x * kept).sum(), x)
+    assert torch.equal(gradient[0, 0], kept)
 
 
 def test_autocast_does_not_lower_the_precision_of_sums() -> None:

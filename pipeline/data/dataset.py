@@ -157,7 +157,7 @@ def evaluation_batches(
         [(0, index) for index in share[first : first + batch_size]]
         for first in range(0, len(share), batch_size)
     ]
-    return Batches(dataset, requests, workers)
+    return Batches(dataset, requests, workers, stay=True)
 
 
 class Batches:
@@ -167,16 +167,25 @@ class Batches:
         dataset: The volumes.
         requests: What each batch holds.
         workers: Loading processes; 0 loads in this one.
+        stay: Whether these wait to be asked again, as a validation part is after each epoch; they
+            know by then which entries of the cache are sound. They end with this object.
     """
 
     def __init__(
-        self, dataset: VolumeDataset, requests: Sequence[list[Request]], workers: int
+        self,
+        dataset: VolumeDataset,
+        requests: Sequence[list[Request]],
+        workers: int,
+        *,
+        stay: bool = False,
     ) -> None:
+        workers = min(workers, len(requests))
         self._loader: DataLoader[Batch | VolclassError] = DataLoader(
             _Tolerant(dataset),
             batch_sampler=_Requests(requests),
             collate_fn=_collate,
-            num_workers=min(workers, len(requests)),
+            num_workers=workers,
+            persistent_workers=stay and workers > 0,
             worker_init_fn=leave_signals_to_the_main_process,
             pin_memory=torch.cuda.is_available(),
         )

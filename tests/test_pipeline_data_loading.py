@@ -1,0 +1,44 @@
+"""Processes that load a part stay for the next time it is asked for, and end with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import torch
+
+from pipeline.data.cache import CachedVolume
+from pipeline.data.cases import Case
+from pipeline.data.dataset import Batches, VolumeDataset, evaluation_batches
+
+
+class Signed:
+    """Volumes whose values are the number of the process that loads them."""
+
+    def fetch_known(self, case: Case, content: str) -> CachedVolume:
+        image = torch.full((1, 2, 2, 2), os.getpid(), dtype=torch.float64)
+        return CachedVolume(image, (1.0, 1.0, 1.0), content)
+
+
+def loaders(batches: Batches) -> set[int]:
+    return {int(image.mean()) for batch in batches for image in batch["image"]}
+
+
+def test_a_part_that_is_asked_again_is_loaded_by_the_same_processes_which_end_with_it() -> None:
+    cases = [Case(str(number), str(number), Path()) for number in range(8)]
+    contents = {case.case_id: case.case_id for case in cases}
+    batches = evaluation_batches(VolumeDataset(cases, contents, (), Signed()), 2, workers=2)
+    first = loaders(batches)
+    assert len(first) == 2
+    assert os.getpid() not in first
+    assert loaders(batches) == first
+    assert first <= {child.pid for child in multiprocessing.active_children()}
+    del batches
+    assert not first & {child.pid for child in multiprocessing.active_children()}
+
+
+def test_without_loading_processes_the_process_that_asks_loads() -> None:
+    cases = [Case("a", "a", Path())]
+    batches = evaluation_batches(VolumeDataset(cases, {"a": "a"}, (), Signed()), 2, workers=0)
+    assert loaders(batches) == {os.getpid()}
