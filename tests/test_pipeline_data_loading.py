@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from pipeline.data.cache import CachedVolume
@@ -42,3 +45,32 @@ def test_without_loading_processes_the_process_that_asks_loads() -> None:
     cases = [Case("a", "a", Path())]
     batches = evaluation_batches(VolumeDataset(cases, {"a": "a"}, (), Signed()), 2, workers=0)
     assert loaders(batches) == {os.getpid()}
+
+
+# A program that is no command of ours and holds the processes to its end; it writes who they are.
+SCRIPT = """
+from pathlib import Path
+from test_pipeline_data_loading import Signed, loaders
+from pipeline.data.cases import Case
+from pipeline.data.dataset import VolumeDataset, evaluation_batches
+
+cases = [Case(str(number), str(number), Path()) for number in range(4)]
+contents = {case.case_id: case.case_id for case in cases}
+held = evaluation_batches(VolumeDataset(cases, contents, (), Signed()), 2, workers=2)
+print(*loaders(held))
+"""
+
+
+def test_a_program_that_holds_the_processes_ends_and_they_with_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for number in map(int, done.stdout.split()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(number, 0)

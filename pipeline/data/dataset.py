@@ -16,7 +16,7 @@ from .augment import Augmentation, augmentation_seed, single_threaded
 from .cache import CachedVolume
 from .cases import Case
 from .order import TrainingOrder
-from .signals import leave_signals_to_the_main_process
+from .signals import end_loading_processes_at_exit, leave_signals_to_the_main_process
 
 #: (epoch, index of the case): all that a loading process needs to know.
 Request = tuple[int, int]
@@ -180,6 +180,8 @@ class Batches:
         stay: bool = False,
     ) -> None:
         workers = min(workers, len(requests))
+        if workers > 0:  # which a program of one's own may hold to its end
+            end_loading_processes_at_exit()
         self._loader: DataLoader[Batch | VolclassError] = DataLoader(
             _Tolerant(dataset),
             batch_sampler=_Requests(requests),
