@@ -175,8 +175,8 @@ def refusals(debug: bool) -> Iterator[None]:
     """Shows a user's mistake as one message, and ends with its exit code."""
     try:
         yield
-    except (VolclassError, OSError, ValueError) as error:
-        told = error if isinstance(error, VolclassError) else _impossible_path(error)
+    except (VolclassError, OSError, ValueError, RuntimeError) as error:
+        told = error if isinstance(error, VolclassError) else _told_by_others(error)
         if debug or told is None:
             raise
         say(f"volclass: {told}", err=True)
@@ -186,7 +186,27 @@ def refusals(debug: bool) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _impossible_path(error: OSError | ValueError) -> VolclassError | None:
+def _told_by_others(error: Exception) -> VolclassError | None:
+    """The refusal that an error of Python or torch amounts to, if it is one that users can meet."""
+    return _ended_loader(error) if isinstance(error, RuntimeError) else _impossible_path(error)
+
+
+def _ended_loader(error: RuntimeError) -> VolclassError | None:
+    """The refusal of a loading process that somebody else ended, which torch says anywhere."""
+    from .errors import StorageError
+
+    first = next(iter(str(error).splitlines()), "")
+    if not first.startswith("DataLoader worker"):
+        return None
+    return StorageError(
+        "a process that loads volumes was ended",
+        why=f"{first.split('. ')[0].rstrip('.')}; mostly by the system, because memory ran out",
+        remedy="lower system.workers or train.batch_size; a training goes on with --resume."
+        " With system.cache=mapped, a cache file that cannot be read any more does it, too",
+    )
+
+
+def _impossible_path(error: Exception) -> VolclassError | None:
     """The refusal of a path that no file can have, if that is what the system complains about.
 
     It says so wherever such a path is looked at first, which may be anywhere.

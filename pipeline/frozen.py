@@ -101,7 +101,8 @@ def _cache(run: Run, network: SliceClassifier) -> VolumeCache | None:
         torch.__version__,
         version("timm"),
     ]
-    return VolumeCache(run.cache, sha256(json.dumps(parts).encode()))
+    key, mapped = sha256(json.dumps(parts).encode()), config.system.cache == "mapped"
+    return VolumeCache(run.cache, key, mapped=mapped)
 
 
 def _computed(

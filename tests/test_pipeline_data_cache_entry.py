@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from torch import Tensor
 from pipeline.data import cache_entry
 from pipeline.data.cache import CachedVolume, VolumeCache
 from pipeline.data.cache_entry import EntryReader, entry_bytes
+
+MAPPED = pytest.mark.parametrize("mapped", [False, True], ids=["read", "mapped"])
 
 _IN_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -46,14 +50,17 @@ def image_header(**other: object) -> bytes:
     return header.ljust(-8 * (-len(header) // 8))  # so that the numbers are aligned
 
 
+@MAPPED
 @given(tensors=st.dictionaries(st.text(max_size=5), _ARRAYS, min_size=1, max_size=3))
 @_IN_FOLDER
 def test_any_tensors_come_back_to_the_bit(
-    tensors: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]], tmp_path: Path
+    mapped: bool,
+    tensors: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]],
+    tmp_path: Path,
 ) -> None:
     path = entry(tmp_path, {name: torch.from_numpy(array) for name, array in tensors.items()})
 
-    found = EntryReader().read(path)
+    found = EntryReader(mapped=mapped).read(path)
 
     assert found is not None
     assert found.keys() == tensors.keys()
@@ -73,10 +80,13 @@ def test_it_is_what_safetensors_reads(tmp_path: Path) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@MAPPED
 @given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), known=st.booleans())
 @_IN_FOLDER
-def test_a_flipped_bit_is_seen(share: float, bit: int, known: bool, tmp_path: Path) -> None:
-    path, reader = entry(tmp_path), EntryReader()
+def test_a_flipped_bit_is_seen(
+    mapped: bool, share: float, bit: int, known: bool, tmp_path: Path
+) -> None:
+    path, reader = entry(tmp_path), EntryReader(mapped=mapped)
     content = bytearray(path.read_bytes())
     if known:
         assert reader.read(path) is not None
@@ -87,10 +97,11 @@ def test_a_flipped_bit_is_seen(share: float, bit: int, known: bool, tmp_path: Pa
     assert reader.read(path) is None
 
 
+@MAPPED
 @given(share=st.floats(0, 1, exclude_max=True))
 @_IN_FOLDER
-def test_a_file_that_was_cut_is_seen(share: float, tmp_path: Path) -> None:
-    path, reader = entry(tmp_path), EntryReader()
+def test_a_file_that_was_cut_is_seen(mapped: bool, share: float, tmp_path: Path) -> None:
+    path, reader = entry(tmp_path), EntryReader(mapped=mapped)
     assert reader.read(path) is not None
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
@@ -98,9 +109,11 @@ def test_a_file_that_was_cut_is_seen(share: float, tmp_path: Path) -> None:
     assert reader.read(path) is None
 
 
-def test_a_missing_file_or_a_folder_is_none(tmp_path: Path) -> None:
-    assert EntryReader().read(tmp_path / "entry.volume") is None
-    assert EntryReader().read(tmp_path) is None
+@MAPPED
+def test_what_is_missing_empty_or_a_folder_is_none(mapped: bool, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for name in ("missing", "empty", "."):
+        assert EntryReader(mapped=mapped).read(tmp_path / name) is None
 
 
 def test_the_next_test_differs_from_a_good_file_in_one_thing(tmp_path: Path) -> None:
@@ -177,22 +190,59 @@ def test_the_digest_is_taken_once_until_the_file_changes(
     assert len(taken) == 2
 
 
-def test_what_was_read_is_the_readers_own(tmp_path: Path) -> None:
-    path, reader = entry(tmp_path), EntryReader()
-    content = path.read_bytes()
+def test_what_was_read_outlives_the_file(tmp_path: Path) -> None:
+    path = entry(tmp_path)
+    found = EntryReader().read(path)
+    assert found is not None
+    before = found["image"].clone()
+
+    os.truncate(path, 0)
+
+    assert torch.equal(found["image"], before)
+
+
+@MAPPED
+def test_what_was_read_is_the_readers_own(mapped: bool, tmp_path: Path) -> None:
+    path, reader = entry(tmp_path), EntryReader(mapped=mapped)
     first = reader.read(path)
     assert first is not None
     before = first["image"].clone()
 
-    os.truncate(path, 0)
-
-    assert torch.equal(first["image"], before)
-    path.write_bytes(content)
     first["image"].zero_()
     second = reader.read(path)
+    path.unlink()
+
     assert second is not None
     assert torch.equal(second["image"], before)
-    assert path.read_bytes() == content
+    entry(tmp_path)
+    assert torch.equal(second["image"], before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot look at itself")
+def test_mapped_files_hold_no_descriptors_and_no_copy(tmp_path: Path) -> None:
+    path = entry(tmp_path, {"image": torch.randn(1, 128, 128, 128)})
+    reader, opened = EntryReader(mapped=True), _open_files()
+    assert reader.read(path) is not None
+
+    found = [reader.read(path) for _ in range(3)]
+
+    assert _open_files() == opened
+    assert all(tensors is not None for tensors in found)
+    maps = Path("/proc/self/smaps").read_text().split(str(path))
+    assert len(maps) == 1 + 3
+    copied = [re.search(r"Anonymous: +(\d+)", part) for part in maps[1:]]
+    assert [match and match[1] for match in copied] == ["0"] * 3
+
+
+def test_a_folder_whose_name_is_no_utf8_serves_mapped_files_too(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+
+    assert EntryReader(mapped=True).read(entry(folder)) is not None
+
+
+def _open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def _a_second_later(path: Path) -> None:

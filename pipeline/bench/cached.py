@@ -1,8 +1,9 @@
-"""Reading of a cached volume, with its digest and known to be sound, against a mapped file."""
+"""Reading or mapping a cached volume, with its digest or known to be sound, against safetensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +15,27 @@ from ..data.cache_entry import EntryReader, entry_bytes
 from ..storage import make_folder, write_bytes
 from .ratio import ROUNDS, Ratio, ratio, seconds_of
 
-FILES = 20
-_SIZES = ((28, 28, 28), (64, 64, 64), (96, 128, 96))
+FILES = 8
+_SIZES = ((28, 28, 28), (64, 64, 64), (96, 128, 96), (192, 192, 192))
 
 
-def cached_costs(folder: Path, advance: Callable[[], None]) -> list[tuple[Ratio, Ratio]]:
-    """Time to bring a cached volume into a batch, as a multiple of a mapped safetensors file's.
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """Time of our readings of volumes of one size, in multiples of safetensors' mapped file's.
+
+    Attributes:
+        first: When the digest is taken.
+        read: Every other time.
+        mapped: Every other time, where entries are mapped as well.
+    """
+
+    first: Ratio
+    read: Ratio
+    mapped: Ratio
+
+
+def cached_costs(folder: Path, advance: Callable[[], None]) -> list[Cached]:
+    """Time to bring a cached volume into a batch, against a mapped safetensors file's.
 
     In turns, from the memory in which the system keeps files.
 
@@ -28,10 +44,10 @@ def cached_costs(folder: Path, advance: Callable[[], None]) -> list[tuple[Ratio,
         advance: Called after each round.
 
     Returns:
-        For each size of volumes: the first time, when the digest is taken, and every other time.
+        For each size of volumes, in order.
     """
     files = {"x".join(map(str, size)): _written(folder, size) for size in _SIZES}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in files}
     for pairs in files.values():  # once, for what is opened at first
         _round(pairs, 0)
     for number in range(ROUNDS):
@@ -39,7 +55,7 @@ def cached_costs(folder: Path, advance: Callable[[], None]) -> list[tuple[Ratio,
             found[name].append(_round(pairs, number))
         advance()
     return [
-        (ratio(name, [one for one, _ in rounds]), ratio(name, [other for _, other in rounds]))
+        Cached(*(ratio(name, list(column)) for column in zip(*rounds, strict=True)))
         for name, rounds in found.items()
     ]
 
@@ -55,15 +71,21 @@ def _written(folder: Path, size: tuple[int, int, int]) -> list[tuple[Path, Path]
     return pairs
 
 
-def _round(pairs: Sequence[tuple[Path, Path]], number: int) -> tuple[float, float]:
-    """Time of either of our readings as a multiple of the mapped file's, all files in a row."""
-    reader = EntryReader()
+def _round(pairs: Sequence[tuple[Path, Path]], number: int) -> tuple[float, float, float]:
+    """Time of each of our readings as a multiple of safetensors', all files in a row."""
+    reader, mapper = EntryReader(), EntryReader(mapped=True)
     entries, plain = [entry for entry, _ in pairs], [path for _, path in pairs]
     first = seconds_of(partial(_batched, reader.read, entries))
-    ways = (partial(_batched, reader.read, entries), partial(_batched, load_file, plain))
-    # In turns first and second, for each finds the caches as the one before has left them.
-    taken = {place: seconds_of(ways[place]) for place in ((0, 1), (1, 0))[number % 2]}
-    return first / taken[1], taken[0] / taken[1]
+    _batched(mapper.read, entries)
+    ways = (
+        partial(_batched, load_file, plain),
+        partial(_batched, reader.read, entries),
+        partial(_batched, mapper.read, entries),
+    )
+    # Each at every place in turn, for it finds the caches as the one before has left them.
+    order = (*range(number % 3, 3), *range(number % 3))
+    taken = {place: seconds_of(ways[place]) for place in order}
+    return first / taken[0], taken[1] / taken[0], taken[2] / taken[0]
 
 
 def _batched(read: Callable[[Path], dict[str, Tensor] | None], paths: Sequence[Path]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from .anatomy import PARTS, EpochParts
+from .cached import Cached
 from .extraction import CASES, SIDE
 from .ratio import ROUNDS, Ratio
 from .reading import PAIRS
@@ -154,17 +155,22 @@ def reading_lines(reading: Sequence[tuple[Ratio, Ratio]]) -> list[str]:
     ]
 
 
-def cached_lines(cached: Sequence[tuple[Ratio, Ratio]]) -> list[str]:
+def cached_lines(cached: Sequence[Cached]) -> list[str]:
     """Volumes from the cache; for each size at first, and after that."""
     return [
         "A preprocessed volume from the cache into a batch, against a file that safetensors maps",
         "into memory and does not check: at first, when its SHA-256 is taken, and each time after",
-        "that, when the file has not changed.",
+        "that, when the file has not changed, read or mapped (`system.cache=mapped`).",
         "",
-        "| voxels | first time, multiple of a mapped file | range | after that | range |",
-        "|---|---|---|---|---|",
-        *(f"{_row(first)} {again.median:.2f} | {_range(again)} |" for first, again in cached),
+        "| voxels | first time, multiple of it | range | read | range | mapped | range |",
+        "|---|---|---|---|---|---|---|",
+        *map(_cached_row, cached),
     ]
+
+
+def _cached_row(item: Cached) -> str:
+    later = (f"{each.median:.2f} | {_range(each)} |" for each in (item.read, item.mapped))
+    return " ".join((_row(item.first), *later))
 
 
 def _row(item: Ratio) -> str:

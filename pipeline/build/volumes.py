@@ -77,7 +77,8 @@ def build_store(config: Config, cache: Path) -> VolumeStore:
     preprocess, rules = config.preprocess, rules_of(config.data)
     if config.system.cache == "ram":
         return VolumeStore(preprocess, MemoryCache(), rules)
-    kept = VolumeCache(cache, preprocessing_key(preprocess, rules))
+    mapped = config.system.cache == "mapped"
+    kept = VolumeCache(cache, preprocessing_key(preprocess, rules), mapped=mapped)
     return VolumeStore(preprocess, kept, rules)
 
 

@@ -27,8 +27,11 @@ class SystemConfig(Section):
     """Whether `train` and `tune` train through `torch.compile`, which takes minutes to start.
 
     Resumed, such a training equals one that was not stopped to rounding alone."""
-    cache: Literal["disk", "ram"] = "disk"
-    """Where preprocessed volumes are kept; `ram` leaves none of them on disk."""
+    cache: Literal["disk", "mapped", "ram"] = "disk"
+    """Where preprocessed volumes are kept; `ram` leaves none of them on disk.
+
+    `mapped` is `disk` without a copy at each reading; a file that is cut, or cannot be read any
+    more, then ends the process."""
     cache_dir: str | None = None
     """Folder of preprocessed volumes; by default `.volclass-cache` beside `--out`."""
 

@@ -89,12 +89,13 @@ class VolumeCache:
     Args:
         folder: The cache folder; made with mode 0700, for it holds images.
         preprocessing: What `preprocessing_key` says.
+        mapped: Whether entries are mapped into memory in place of being read.
     """
 
-    def __init__(self, folder: Path, preprocessing: str) -> None:
+    def __init__(self, folder: Path, preprocessing: str, *, mapped: bool = False) -> None:
         self.folder = make_folder(folder, mode=0o700)
         self._preprocessing = preprocessing
-        self._entries = EntryReader()
+        self._entries = EntryReader(mapped=mapped)
 
     def content_of(self, source: Path) -> str | None:
         """The known content hash of a source file that has not changed since, or None."""

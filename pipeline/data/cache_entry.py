@@ -1,9 +1,8 @@
 """A file of the cache: tensors in safetensors' format, after the SHA-256 of what follows.
 
-It is read with one copy, the kernel's, and its digest is taken once in a process for as long as
-size, times and inode of the file stay the same: taking it lasts several times as long as reading.
-A mapped file would spare that copy too, but one that is cut or becomes unreadable while it is
-mapped ends the process by a signal, where a file that is read is built again.
+It is read with one copy, the kernel's, or mapped into memory with none. Its digest, which takes
+several times as long as reading, is taken once in a process for as long as size, times and inode of
+the file stay the same.
 
 The format: https://huggingface.co/docs/safetensors (an 8-byte length, a JSON header, the data, all
 numbers little-endian).
@@ -34,6 +33,8 @@ _TYPES = {"F64": torch.float64, "F32": torch.float32, "U8": torch.uint8}
 
 
 _Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 40)]
+#: `file_numbers` of a file, and what it holds.
+_Stamped: TypeAlias = tuple[list[int], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +73,55 @@ def entry_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 class EntryReader:
-    """Reads files of the cache, and remembers which of them are sound."""
+    """Reads files of the cache, and remembers which of them are sound.
 
-    def __init__(self) -> None:
+    Args:
+        mapped: Whether files are mapped into memory. Processes share the pages, and what a caller
+            writes is a copy of its own; but a file that is cut, or cannot be read any more, while
+            its tensors are in use ends the process by a signal.
+    """
+
+    def __init__(self, *, mapped: bool = False) -> None:
+        self._bytes = _mapped_bytes if mapped else _read_bytes
         self._sound: dict[Path, list[int]] = {}
 
     def read(self, path: Path) -> dict[str, Tensor] | None:
-        """The tensors of a file, whose memory is the caller's; None if missing or damaged."""
-        try:
-            with path.open("rb") as file:
-                stamp = file_numbers(os.fstat(file.fileno()))
-                stored = np.empty(stamp[0], dtype=np.uint8)
-                whole = file.readinto(stored.data) == stamp[0]
-                if not whole or file_numbers(os.fstat(file.fileno())) != stamp:
-                    return None
-        except OSError:
+        """The tensors of a file, the caller's to change; None if missing or damaged."""
+        found = self._bytes(path)
+        if found is None:
             return None
+        stamp, stored = found
         if self._sound.get(path) != stamp:
             if sha256(stored[_DIGEST:].data).encode() != stored[:_DIGEST].tobytes():
                 return None
             self._sound[path] = stamp
         return _tensors(stored)
+
+
+def _read_bytes(path: Path) -> _Stamped | None:
+    try:
+        with path.open("rb") as file:
+            stamp = file_numbers(os.fstat(file.fileno()))
+            stored = np.empty(stamp[0], dtype=np.uint8)
+            whole = file.readinto(stored.data) == stamp[0]
+            same = file_numbers(os.fstat(file.fileno())) == stamp
+    except OSError:
+        return None
+    return (stamp, stored) if whole and same else None
+
+
+def _mapped_bytes(path: Path) -> _Stamped | None:
+    try:
+        stamp, name = file_numbers(path.stat()), str(path)
+        name.encode()  # torch takes names in UTF-8 alone
+        # Unlike Python's own mapping it keeps no file open, of which a process may have few.
+        stored = torch.from_file(name, shared=False, size=stamp[0], dtype=torch.uint8)
+        same = file_numbers(path.stat()) == stamp
+    except UnicodeEncodeError:
+        return _read_bytes(path)
+    except (OSError, RuntimeError):  # the latter of a file that is empty, or was cut meanwhile
+        return None
+    return (stamp, stored.numpy()) if same else None
 
 
 def file_numbers(status: os.stat_result) -> list[int]:
