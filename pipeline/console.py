@@ -193,17 +193,12 @@ def _told_by_others(error: Exception) -> VolclassError | None:
 
 def _ended_loader(error: RuntimeError) -> VolclassError | None:
     """The refusal of a loading process that somebody else ended, which torch says anywhere."""
-    from .errors import StorageError
+    from .errors import EndedLoaderError
 
     first = next(iter(str(error).splitlines()), "")
     if not first.startswith("DataLoader worker"):
         return None
-    return StorageError(
-        "a process that loads volumes was ended",
-        why=f"{first.split('. ')[0].rstrip('.')}; mostly by the system, because memory ran out",
-        remedy="lower system.workers or train.batch_size; a training goes on with --resume."
-        " With system.cache=mapped, a cache file that cannot be read any more does it, too",
-    )
+    return EndedLoaderError(first.split(". ")[0].rstrip("."))
 
 
 def _impossible_path(error: Exception) -> VolclassError | None:

@@ -55,6 +55,22 @@ class StorageError(VolclassError):
     exit_code = 4
 
 
+class EndedLoaderError(StorageError):
+    """A process that loads volumes was ended by somebody else (exit code 4).
+
+    Args:
+        why: What was seen of it.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "a process that loads volumes was ended",
+            why=f"{why}; mostly it is the system, because memory ran out",
+            remedy="lower system.workers or train.batch_size; a training goes on with --resume. "
+            "With system.cache=mapped, a cache file that cannot be read any more does it, too",
+        )
+
+
 class DivergedError(VolclassError):
     """Training met a loss or gradient that is not finite (exit code 5)."""
 

@@ -25,7 +25,7 @@ from .data.formats.rules import Rules, reading_by
 from .data.intensity import foreground
 from .data.masks import MaskReader, on_the_same_grid
 from .data.reader import VolumeReader
-from .data.signals import leave_signals_to_the_main_process
+from .data.signals import handed_over, leave_signals_to_the_main_process
 from .data.surroundings import orientation_of
 from .data.volume import Volume, VolumeError
 from .data.volumes import Refusal
@@ -206,9 +206,10 @@ def _looked_at(cases: Sequence[Case], rules: Rules, workers: int) -> Iterator[_F
     if workers == 0:
         yield from (volumes[index] for index in range(len(volumes)))
         return
-    yield from DataLoader(
+    loaded = DataLoader(
         volumes,
         batch_size=None,
         num_workers=workers,
         worker_init_fn=leave_signals_to_the_main_process,
     )
+    yield from handed_over(loaded)

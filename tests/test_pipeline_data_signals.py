@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+from pipeline.data.signals import handed_over
+from pipeline.errors import EndedLoaderError
 
 # The loader is held to the end, as a traceback may hold it; the processes write who they are.
 SCRIPT = """
@@ -42,3 +46,20 @@ def test_a_process_ends_though_its_loader_is_held(end: str, code: int) -> None:
     for number in map(int, done.stdout.split()):
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError()])
+def test_a_process_that_ends_while_it_hands_over_is_named(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loader() -> Iterator[int]:
+        yield 1
+        raise error
+
+    monkeypatch.setattr("pipeline.data.signals.time.sleep", lambda _: None)
+    found = handed_over(loader())
+    assert next(found) == 1
+    with pytest.raises(EndedLoaderError, match="was ended") as refused:
+        next(found)
+    assert refused.value.exit_code == 4
+    assert list(handed_over([1, 2])) == [1, 2]

@@ -22,7 +22,9 @@ def loading_processes(process: int) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere its children are not listed")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGBUS, marks=pytest.mark.slow)]
+)
 def test_a_training_says_so_and_goes_on_with_resume(
     number: signal.Signals, small_arguments: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -41,7 +43,9 @@ def test_a_training_says_so_and_goes_on_with_resume(
     told = run.communicate(timeout=60)[1]
     assert run.returncode == 4
     assert "volclass: a process that loads volumes was ended" in told
-    assert f"is killed by signal: {signal.strsignal(number)}" in told
+    # The first where it ended between two batches, the second where it was handing one over.
+    seen = (f"is killed by signal: {signal.strsignal(number)}", "broke off")
+    assert any(text in told for text in seen)
     assert "--resume" in told
     assert "Traceback" not in told
     assert not (out / "predictions.csv").exists()

@@ -16,7 +16,11 @@ from .augment import Augmentation, augmentation_seed, single_threaded
 from .cache import CachedVolume
 from .cases import Case
 from .order import TrainingOrder
-from .signals import end_loading_processes_at_exit, leave_signals_to_the_main_process
+from .signals import (
+    end_loading_processes_at_exit,
+    handed_over,
+    leave_signals_to_the_main_process,
+)
 
 #: (epoch, index of the case): all that a loading process needs to know.
 Request = tuple[int, int]
@@ -196,7 +200,7 @@ class Batches:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
+        for batch in handed_over(self._loader):
             if isinstance(batch, VolclassError):
                 raise batch
             yield batch

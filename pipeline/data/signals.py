@@ -1,4 +1,4 @@
-"""How loading processes answer signals: not at all; and how they end when the main process does."""
+"""Loading processes heed no signal; they end with the main process, or are ended by others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import multiprocessing
 # It registers the waiting for processes at exit. What is registered after it runs before it.
 import multiprocessing.util
 import signal
+import time
+from collections.abc import Iterable, Iterator
 from functools import cache
+from typing import TypeVar
+
+from ..errors import EndedLoaderError
+
+Item = TypeVar("Item")
 
 
 def leave_signals_to_the_main_process(_: int) -> None:
@@ -40,3 +47,24 @@ def _end_loading_processes() -> None:
     for process in left:
         process.kill()
         process.join()
+
+
+def handed_over(loader: Iterable[Item]) -> Iterator[Item]:
+    """Walks through what loading processes hand over.
+
+    Args:
+        loader: Torch's, which itself says by a RuntimeError, anywhere, that one of them ended.
+
+    Raises:
+        EndedLoaderError: One ended while it handed over.
+    """
+    loaded = iter(loader)
+    while True:
+        try:
+            item = next(loaded)
+        except StopIteration:
+            return
+        except (ConnectionError, EOFError) as error:
+            time.sleep(1.0)  # within which torch is told of the signal, and says which it was
+            raise EndedLoaderError(f"it broke off ({error})") from error
+        yield item

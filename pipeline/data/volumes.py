@@ -25,7 +25,7 @@ from .formats.rules import Rules, reading_by
 from .memory import MemoryCache
 from .reader import volume_error_in
 from .series_part import SeriesPart
-from .signals import leave_signals_to_the_main_process
+from .signals import handed_over, leave_signals_to_the_main_process
 from .spacing import spacing_of
 from .transforms import Chain, preprocessing
 from .volume import Finding, VolumeError, has_mask, volume_of, with_mask
@@ -325,4 +325,4 @@ def _inspections(store: VolumeStore, cases: Sequence[Case], workers: int) -> Ite
             num_workers=workers,
             worker_init_fn=leave_signals_to_the_main_process,
         )
-        yield from loaded
+        yield from handed_over(loaded)
