@@ -2,11 +2,13 @@
 
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv3d
 
-from .layers import Triple, window_counts, window_sum
+from .layers import Triple, window_sum
 from .products import has_fast_onednn
 
 #: Voxels of a window up to which the convolution, which reads all of them, is faster.
@@ -31,9 +33,6 @@ def sums_of_windows(x: Tensor, window: Triple) -> Tensor:
     return conv3d(x, ones, padding=(across, down, along), groups=x.shape[1])
 
 
-# The same for each block of a stage and each batch; on small grids its thirty steps take as long
-# as the pooling. As many as the stages of a few networks.
-@lru_cache(maxsize=16)
 def counts_of_windows(grid: Triple, window: Triple, dtype: torch.dtype) -> Tensor:
     """Give what ``window_counts`` gives on a CPU, not to be changed.
 
@@ -42,5 +41,17 @@ def counts_of_windows(grid: Triple, window: Triple, dtype: torch.dtype) -> Tenso
         window: odd extents in voxels along X, Y, Z.
         dtype: of the numbers.
     """
-    with torch.inference_mode(mode=False):  # what is kept may meet a backward pass later
-        return window_counts(torch.empty((1, 1, *grid), dtype=dtype), window)
+    return torch.from_numpy(_counts(grid, window)).to(dtype)
+
+
+# The same for each block of a stage and each batch; on small grids thirty steps of torch would take
+# as long as the pooling. No tensor is kept, for that would be one of the mode it was made in. As
+# many as the stages of a few networks.
+@lru_cache(maxsize=16)
+def _counts(grid: Triple, window: Triple) -> NDArray[np.float32]:
+    counts = np.ones((), dtype=np.float32)
+    for size, extent in zip(grid, window, strict=True):
+        index, reach = np.arange(size), extent // 2
+        along = np.minimum(index + reach, size - 1) - np.maximum(index - reach, 0) + 1
+        counts = counts[..., None] * along.astype(np.float32)
+    return counts

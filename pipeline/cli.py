@@ -26,7 +26,6 @@ from .console import (
     say,
     stop,
 )
-from .data.signals import end_loading_processes_at_exit
 from .data_verbs import audit
 from .plan_verb import plan
 from .process_start import prepare_process
@@ -304,7 +303,6 @@ def main(verb: str | None = None) -> None:
     """Entry of the console command, and of the scripts, which are its verbs."""
     _refuse_namesakes()
     prepare_process()
-    end_loading_processes_at_exit()
     arguments = sys.argv[1:] if verb is None else [verb, *sys.argv[1:]]
     program: Callable[..., object] = app
     program(args=arguments, prog_name="volclass")

@@ -195,10 +195,10 @@ def _ended_loader(error: RuntimeError) -> VolclassError | None:
     """The refusal of a loading process that somebody else ended, which torch says anywhere."""
     from .errors import EndedLoaderError
 
-    first = next(iter(str(error).splitlines()), "")
-    if not first.startswith("DataLoader worker"):
-        return None
-    return EndedLoaderError(first.split(". ")[0].rstrip("."))
+    # Where torch waited for a batch, it tells the signal in the error before this one.
+    told = [str(each) for each in (error.__cause__, error) if isinstance(each, RuntimeError)]
+    ended = [text for text in told if text.startswith("DataLoader worker")]
+    return EndedLoaderError(ended[0].splitlines()[0].split(". ")[0].rstrip(".")) if ended else None
 
 
 def _impossible_path(error: Exception) -> VolclassError | None:

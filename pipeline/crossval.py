@@ -206,7 +206,7 @@ def _read_volumes(opened: _Opened, stop: StopRequest) -> Run:
 
     with run.accelerator.main_process_first():
         read = read_volumes(run, cases, advance)
-    if run.config.system.cache == "disk":
+    if run.config.system.cache != "ram":
         kept = size(folder_bytes(run.cache))
         run.display.line(f"cache of preprocessed volumes: {kept} in {run.cache.name}")
     left_out = {item.case_id for item in read.refused}

@@ -55,19 +55,30 @@ class StorageError(VolclassError):
     exit_code = 4
 
 
-class EndedLoaderError(StorageError):
-    """A process that loads volumes was ended by somebody else (exit code 4).
+class EndedLoaderError(VolclassError):
+    """A process that loads volumes was ended, by others or by a crash (exit code 4).
 
     Args:
-        why: What was seen of it.
+        seen: What was seen of it; torch names the signal, where there was one.
     """
 
-    def __init__(self, why: str) -> None:
+    exit_code = 4
+
+    def __init__(self, seen: str) -> None:
+        if "Bus error" in seen:
+            reason = "shared memory ran out, or a mapped file of the cache cannot be read"
+            remedy = "give the machine more shared memory (in a container --shm-size), lower"
+            remedy += " system.workers, or set system.cache=disk"
+        elif "exit code" in seen or ("signal" in seen and "Killed" not in seen):
+            reason = "a library crashed"
+            remedy = "see where with system.workers=0 and --debug"
+        else:
+            reason = "mostly it is the system, because memory ran out"
+            remedy = "lower system.workers or train.batch_size"
         super().__init__(
             "a process that loads volumes was ended",
-            why=f"{why}; mostly it is the system, because memory ran out",
-            remedy="lower system.workers or train.batch_size; a training goes on with --resume. "
-            "With system.cache=mapped, a cache file that cannot be read any more does it, too",
+            why=f"{seen}: {reason}",
+            remedy=f"{remedy}; a training goes on with --resume",
         )
 
 

@@ -101,8 +101,7 @@ def _cache(run: Run, network: SliceClassifier) -> VolumeCache | None:
         torch.__version__,
         version("timm"),
     ]
-    key, mapped = sha256(json.dumps(parts).encode()), config.system.cache == "mapped"
-    return VolumeCache(run.cache, key, mapped=mapped)
+    return VolumeCache(run.cache, sha256(json.dumps(parts).encode()))
 
 
 def _computed(

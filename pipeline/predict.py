@@ -124,9 +124,11 @@ def _answers(
     unlabelled = [replace(case, label=None) for case in cases]
     encoder = trained_encoder(run, fold)
     dataset = build_dataset(config, unlabelled, run.contents, classes, run.store, encoder=encoder)
-    batches = evaluation_batches(dataset, config.train.batch_size, *run.loads)
+    members = run.members(fold)
+    size, several = config.train.batch_size, len(members) > 1
+    batches = evaluation_batches(dataset, size, *run.loads, stay=several)
     answers = []
-    for member in run.members(fold):
+    for member in members:
         network = trained_network(run, member)
         logits = predict_logits(network, batches, run.accelerator, len(cases), views)
         check_finite(logits, [case.case_id for case in cases])

@@ -115,7 +115,7 @@ def _validation(
     """Judges the averaged weights on the same hidden blocks every time."""
     cases = run.select(case_ids)
     dataset = build_unlabelled(run.config, cases, run.contents, run.store, seed, augmented=False)
-    batches = evaluation_batches(dataset, run.config.train.batch_size, *run.loads)
+    batches = evaluation_batches(dataset, run.config.train.batch_size, *run.loads, stay=True)
 
     def validate() -> Validation:
         """The mean reconstruction loss; there are no labels for other figures."""

@@ -219,7 +219,7 @@ def _validation(
     classes = run.folds.classes
     dataset = build_dataset(run.config, cases, run.contents, classes, run.lessons, encoder=encoder)
     labels = np.array(dataset.labels, dtype=np.int64)
-    batches = evaluation_batches(dataset, run.config.train.batch_size, *run.loads)
+    batches = evaluation_batches(dataset, run.config.train.batch_size, *run.loads, stay=True)
     views = build_views(run.config)
 
     def validate() -> Validation:

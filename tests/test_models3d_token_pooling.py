@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from models3d.layers import Triple, window_counts, window_sum
 from models3d.moments import moments_of
 from models3d.token_functions import grid_of
-from models3d.token_pooling import counts_of_windows, sums_of_windows
+from models3d.token_pooling import _counts, counts_of_windows, sums_of_windows
 
 Extents = st.tuples(*[st.sampled_from((1, 3, 5))] * 3)
 Grids = st.tuples(*[st.integers(1, 6)] * 3)
@@ -27,16 +31,29 @@ def test_sums_of_windows_are_those_of_shifted_copies(
     torch.testing.assert_close(sums_of_windows(x, window).double(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_counts_that_are_kept_are_those_of_the_definition_and_serve_a_backward_pass() -> None:
-    counts_of_windows.cache_clear()
-    x = torch.rand(1, 1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
-    with torch.inference_mode():
-        kept = counts_of_windows((2, 3, 4), (3, 3, 1), torch.float64)
-    assert torch.equal(kept, window_counts(x, (3, 3, 1)))
-    assert counts_of_windows((2, 3, 4), (3, 3, 1), torch.float64) is kept
-    assert counts_of_windows((2, 3, 4), (3, 3, 1), torch.float32).dtype == torch.float32
-    (gradient,) = torch.autograd.grad((x * kept).sum(), x)
-    assert torch.equal(gradient[0, 0], kept)
+@given(grid=Grids, window=Extents, dtype=st.sampled_from((torch.float32, torch.float64)))
+def test_counts_of_windows_are_those_of_the_definition(
+    grid: Triple, window: Triple, dtype: torch.dtype
+) -> None:
+    expected = window_counts(torch.zeros(1, 1, *grid, dtype=dtype), window)
+    found = counts_of_windows(grid, window, dtype)
+    assert found.dtype == dtype
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "mode", [torch.inference_mode, lambda: torch.device("meta"), FakeTensorMode]
+)
+def test_counts_that_were_first_asked_for_in_another_mode_serve_a_step(
+    mode: Callable[[], AbstractContextManager[object]],
+) -> None:
+    _counts.cache_clear()
+    with mode():
+        counts_of_windows((2, 3, 4), (3, 3, 1), torch.float32)
+    x = torch.rand(1, 1, 2, 3, 4, requires_grad=True)
+    counts = counts_of_windows((2, 3, 4), (3, 3, 1), torch.float32)
+    (gradient,) = torch.autograd.grad((x * counts).sum(), x)
+    assert torch.equal(gradient[0, 0], window_counts(x, (3, 3, 1)))
 
 
 def test_autocast_does_not_lower_the_precision_of_sums() -> None:

@@ -31,7 +31,8 @@ def loaders(batches: Batches) -> set[int]:
 def test_a_part_that_is_asked_again_is_loaded_by_the_same_processes_which_end_with_it() -> None:
     cases = [Case(str(number), str(number), Path()) for number in range(8)]
     contents = {case.case_id: case.case_id for case in cases}
-    batches = evaluation_batches(VolumeDataset(cases, contents, (), Signed()), 2, workers=2)
+    dataset = VolumeDataset(cases, contents, (), Signed())
+    batches = evaluation_batches(dataset, 2, workers=2, stay=True)
     first = loaders(batches)
     assert len(first) == 2
     assert os.getpid() not in first
@@ -56,7 +57,8 @@ from pipeline.data.dataset import VolumeDataset, evaluation_batches
 
 cases = [Case(str(number), str(number), Path()) for number in range(4)]
 contents = {case.case_id: case.case_id for case in cases}
-held = evaluation_batches(VolumeDataset(cases, contents, (), Signed()), 2, workers=2)
+dataset = VolumeDataset(cases, contents, (), Signed())
+held = evaluation_batches(dataset, 2, workers=2, stay=True)
 print(*loaders(held))
 """
 

@@ -31,26 +31,35 @@ def test_a_training_says_so_and_goes_on_with_resume(
     out = tmp_path / "run"
     arguments = small_arguments(
         *("--out", str(out), "system.workers=1", "system.cache=mapped", "cv.folds=2"),
-        *("train.epochs=20", "train.patience=20"),
+        *("train.epochs=60", "train.patience=60"),
     )
     run = subprocess.Popen(
         [*VOLCLASS, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    log, deadline = out / "fold_0" / "log.csv", time.monotonic() + 120
-    while not log.exists() and run.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(loading_processes(run.pid)[0], number)
-    told = run.communicate(timeout=60)[1]
-    assert run.returncode == 4
+    try:
+        log, deadline = out / "fold_0" / "log.csv", time.monotonic() + 120
+        while not log.exists() and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert run.poll() is None, "it ended before it could be disturbed"
+        os.kill(loading_processes(run.pid)[0], number)
+        told = run.communicate(timeout=60)[1]
+    finally:
+        run.kill()
+        run.communicate()
+    assert run.returncode == 4, told
     assert "volclass: a process that loads volumes was ended" in told
-    # The first where it ended between two batches, the second where it was handing one over.
-    seen = (f"is killed by signal: {signal.strsignal(number)}", "broke off")
+    # Torch does not always hear of the signal, or of the end before the batch that is missing.
+    seen = (signal.strsignal(number) or "", "exited unexpectedly", "broke off")
     assert any(text in told for text in seen)
     assert "--resume" in told
     assert "Traceback" not in told
     assert not (out / "predictions.csv").exists()
     done = subprocess.run(
-        [*VOLCLASS, *arguments, "--resume"], capture_output=True, text=True, check=False
+        [*VOLCLASS, *arguments, "--resume"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert (out / "predictions.csv").exists()

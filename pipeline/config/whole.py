@@ -19,7 +19,9 @@ class SystemConfig(Section):
     """
 
     workers: Annotated[int, Field(ge=0)] = 2
-    """Processes that load and augment; 0 does it in the main process, with the same bits."""
+    """Processes that load and augment; 0 does it in the main process, with the same bits.
+
+    In training as many again wait for the validation part."""
     threads: PositiveInt | Literal["auto"] = "auto"
     """Threads for the network; `auto` is torch's own choice."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

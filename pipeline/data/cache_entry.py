@@ -117,11 +117,11 @@ def _mapped_bytes(path: Path) -> _Stamped | None:
         # Unlike Python's own mapping it keeps no file open, of which a process may have few.
         stored = torch.from_file(name, shared=False, size=stamp[0], dtype=torch.uint8)
         same = file_numbers(path.stat()) == stamp
-    except UnicodeEncodeError:
-        return _read_bytes(path)
-    except (OSError, RuntimeError):  # the latter of a file that is empty, or was cut meanwhile
+    except OSError:
         return None
-    return (stamp, stored.numpy()) if same else None
+    except (UnicodeEncodeError, RuntimeError):  # the latter also where a process has too many maps
+        return _read_bytes(path)
+    return (stamp, stored.numpy()) if same else _read_bytes(path)
 
 
 def file_numbers(status: os.stat_result) -> list[int]:

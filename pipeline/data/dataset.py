@@ -16,11 +16,7 @@ from .augment import Augmentation, augmentation_seed, single_threaded
 from .cache import CachedVolume
 from .cases import Case
 from .order import TrainingOrder
-from .signals import (
-    end_loading_processes_at_exit,
-    handed_over,
-    leave_signals_to_the_main_process,
-)
+from .signals import handed_over, leave_signals_to_the_main_process
 
 #: (epoch, index of the case): all that a loading process needs to know.
 Request = tuple[int, int]
@@ -154,25 +150,38 @@ def evaluation_batches(
     workers: int,
     rank: int = 0,
     processes: int = 1,
+    *,
+    stay: bool = False,
 ) -> Batches:
-    """Every case once, in order, without augmentation; each process takes its share."""
+    """Every case once, in order, without augmentation; each process takes its share.
+
+    Args:
+        dataset: The volumes.
+        batch_size: Cases of a batch.
+        workers: Loading processes; 0 loads in this one.
+        rank: This process.
+        processes: All processes.
+        stay: Whether the cases will be asked for again, see `Batches`.
+    """
     share = range(len(dataset))[rank::processes]
     requests = [
         [(0, index) for index in share[first : first + batch_size]]
         for first in range(0, len(share), batch_size)
     ]
-    return Batches(dataset, requests, workers, stay=True)
+    return Batches(dataset, requests, workers, stay=stay)
 
 
 class Batches:
-    """Batches of the requested cases, loaded ahead by worker processes; can be walked again.
+    """Batches of the requested cases, loaded ahead by worker processes.
+
+    They can be walked through again, one walk after the other.
 
     Args:
         dataset: The volumes.
         requests: What each batch holds.
         workers: Loading processes; 0 loads in this one.
-        stay: Whether these wait to be asked again, as a validation part is after each epoch; they
-            know by then which entries of the cache are sound. They end with this object.
+        stay: Whether these wait for the next walk, as through a validation part after each epoch;
+            they know by then which entries of the cache are sound. They end with this object.
     """
 
     def __init__(
@@ -184,8 +193,6 @@ class Batches:
         stay: bool = False,
     ) -> None:
         workers = min(workers, len(requests))
-        if workers > 0:  # which a program of one's own may hold to its end
-            end_loading_processes_at_exit()
         self._loader: DataLoader[Batch | VolclassError] = DataLoader(
             _Tolerant(dataset),
             batch_sampler=_Requests(requests),

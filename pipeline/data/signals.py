@@ -9,13 +9,22 @@ import multiprocessing
 import multiprocessing.util
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
+from weakref import WeakSet
+
+from torch.utils.data import DataLoader
 
 from ..errors import EndedLoaderError
 
 Item = TypeVar("Item")
+
+#: What torch writes into an error that was raised in a loading process, not by its end.
+_RAISED_THERE = "in DataLoader worker process"
+
+_started: WeakSet[BaseProcess] = WeakSet()
 
 
 def leave_signals_to_the_main_process(_: int) -> None:
@@ -28,43 +37,49 @@ def leave_signals_to_the_main_process(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-@cache
-def end_loading_processes_at_exit() -> None:
-    """Has the loading processes ended that are left when the main process exits.
+def handed_over(loader: DataLoader[Item]) -> Iterator[Item]:
+    """Walks through what loading processes hand over; they end with the main process at the latest.
 
-    After an error its traceback may still hold a loader, which then does not end them. Python
-    would ask them to by SIGTERM, which they ignore, and wait for them without end. What they write,
-    a cache file, is named when it is whole, so that nothing is lost.
+    Args:
+        loader: It says itself, by a RuntimeError anywhere, that one of them ended.
+
+    Raises:
+        EndedLoaderError: One ended while it handed over.
     """
-    atexit.register(_end_loading_processes)
+    others = {*multiprocessing.active_children()}
+    try:
+        loaded = iter(loader)
+        _end_at_exit({*multiprocessing.active_children()} - others)
+        yield from loaded
+    except (ConnectionError, EOFError) as error:
+        if loader.num_workers == 0 or _RAISED_THERE in str(error):
+            raise
+        time.sleep(1.0)  # within which torch may hear of the signal, and say which it was
+        raise EndedLoaderError(f"it broke off ({error})") from error
 
 
-def _end_loading_processes() -> None:
-    left = [process for process in multiprocessing.active_children() if process.daemon]
+def _end_at_exit(processes: set[BaseProcess]) -> None:
+    """Has loading processes ended that are left when the main process exits.
+
+    A traceback, or a program of one's own, may still hold a loader, which then does not end them.
+    Python would ask them to by SIGTERM, which they ignore, and wait for them without end. What they
+    write, a cache file, is named when it is whole, so that nothing is lost.
+    """
+    _started.update(processes)
+    if processes:
+        _register()
+
+
+@cache
+def _register() -> None:
+    atexit.register(_end_those_left)
+
+
+def _end_those_left() -> None:
+    left = [process for process in _started if process.is_alive()]
     if left:
         # PyTorch would take their end for a fault, and say so.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for process in left:
         process.kill()
         process.join()
-
-
-def handed_over(loader: Iterable[Item]) -> Iterator[Item]:
-    """Walks through what loading processes hand over.
-
-    Args:
-        loader: Torch's, which itself says by a RuntimeError, anywhere, that one of them ended.
-
-    Raises:
-        EndedLoaderError: One ended while it handed over.
-    """
-    loaded = iter(loader)
-    while True:
-        try:
-            item = next(loaded)
-        except StopIteration:
-            return
-        except (ConnectionError, EOFError) as error:
-            time.sleep(1.0)  # within which torch is told of the signal, and says which it was
-            raise EndedLoaderError(f"it broke off ({error})") from error
-        yield item
