@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import Lines
 from torch import Tensor
 
 from pipeline import crossval
@@ -164,6 +165,21 @@ def test_memory_gives_the_bits_of_the_disk_and_leaves_no_volume_there(
     cross_validate(config, tmp_path / "run", Silent())
     assert_same_run(tmp_path / "run", reference)
     assert list(cache.rglob("*.volume")) == []
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_mapped_volumes_give_the_bits_of_those_that_are_read(
+    small_config: Build,
+    reference: Path,
+    tmp_path: Path,
+    lines: Lines,
+    assert_same_run: Callable[[Path, Path], None],
+    workers: int,
+) -> None:
+    places = (f"system.cache_dir={tmp_path / 'cache'}", f"system.workers={workers}")
+    cross_validate(small_config("system.cache=mapped", *places), tmp_path / "run", lines)
+    assert_same_run(tmp_path / "run", reference)
+    assert any(line.startswith("cache of preprocessed volumes: ") for line in lines.shown)
 
 
 def test_the_report_says_what_was_not_tested(several: Path, reference: Path) -> None:
