@@ -1,10 +1,12 @@
-"""How a process of ours uses cores and memory: set before torch is imported."""
+"""How a process of ours uses cores and memory, and starts: set before torch is imported."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
+
+from .monai_start import keep_torchvision_from_monai
 
 #: glibc's <malloc.h>: what is freed at the end of the heap goes back to the system where it is
 #: more than the first; requests above the second are mapped, and always go back.
@@ -23,6 +25,7 @@ def prepare_process() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         _keep_freed_memory()
+    keep_torchvision_from_monai()
 
 
 def _keep_freed_memory() -> None:
