@@ -28,7 +28,7 @@ from .console import (
 )
 from .data_verbs import audit
 from .plan_verb import plan
-from .process_start import prepare_process
+from .process_start import end_quickly, prepare_process
 from .reliability_verb import reliability
 from .search_verbs import bench, benchmark, ladder, tune
 
@@ -305,4 +305,7 @@ def main(verb: str | None = None) -> None:
     prepare_process()
     arguments = sys.argv[1:] if verb is None else [verb, *sys.argv[1:]]
     program: Callable[..., object] = app
-    program(args=arguments, prog_name="volclass")
+    try:
+        program(args=arguments, prog_name="volclass")
+    finally:
+        end_quickly()

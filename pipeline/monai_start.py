@@ -1,8 +1,8 @@
-"""MONAI's import without torchvision, which nothing that we take from MONAI needs.
+"""MONAI's import without libraries that nothing which volclass takes from MONAI needs.
 
-`import monai` imports all of its modules, and by some of its networks torchvision, whose operators
-import torch's compiler: a third of the time in which `volclass predict` starts. MONAI is ready for
-a torchvision that is missing. Afterwards anyone imports it as ever.
+`import monai` imports all of its modules, and with them libraries for drawings, tables, filters
+and other networks: most of the time in which it is imported. MONAI is ready for each of them to be
+missing. Afterwards anyone imports them as ever.
 """
 
 from __future__ import annotations
@@ -11,31 +11,51 @@ import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import FrameType, ModuleType
+
+#: What MONAI goes without. torchvision's operators import torch's compiler, too.
+KEPT_FROM_MONAI = frozenset(
+    ("huggingface_hub", "matplotlib", "pandas", "scipy.signal", "skimage", "sklearn", "torchvision")
+)
 
 
-class _NoTorchvisionForMonai(MetaPathFinder):
-    """Finds nothing, and says that there is no torchvision while MONAI is being imported."""
+#: Where MONAI asks whether a library is there, and goes on without it.
+_ASKING = ("monai.utils.module", "monai.utils.jupyter_utils")
+
+
+class _LeanMonai(MetaPathFinder):
+    """Finds nothing, and says to MONAI, while it is being imported, that some libraries miss."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname == "torchvision" and _is_being_imported("monai"):
+        if fullname in KEPT_FROM_MONAI and _is_being_imported("monai") and _importer() in _ASKING:
             raise ModuleNotFoundError("kept from MONAI, which starts sooner so", name=fullname)
         return None
 
 
 def _is_being_imported(name: str) -> bool:
-    # Python's own mark. Where a version has no such mark, MONAI finds torchvision, and starts late.
+    # Python's own mark. Where a version has no such mark, MONAI finds all, and starts late.
     spec = getattr(sys.modules.get(name), "__spec__", None)
     return bool(getattr(spec, "_initializing", False))
 
 
-def keep_torchvision_from_monai() -> None:
-    """Makes MONAI's import of this process, if it is yet to come, do without torchvision.
+def _importer() -> str:
+    # Others that MONAI imports, or a MONAI that cannot go on without one of these, shall find it.
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name != __name__ and name.partition(".")[0] != "importlib":
+            return name
+        frame = frame.f_back
+    return ""
 
-    For processes that are ours alone: MONAI's few networks that need torchvision cannot be made in
-    them.
+
+def lean_monai() -> None:
+    """Makes MONAI's import in this process, if it is yet to come, do without KEPT_FROM_MONAI.
+
+    For processes that are ours alone: MONAI's functions that need one of these, its CSVDataset or
+    KeepLargestConnectedComponent for example, raise OptionalImportError in them.
     """
-    if not any(isinstance(finder, _NoTorchvisionForMonai) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _NoTorchvisionForMonai())
+    if not any(isinstance(finder, _LeanMonai) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _LeanMonai())

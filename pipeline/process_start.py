@@ -1,22 +1,29 @@
-"""How a process of ours uses cores and memory, and starts: set before torch is imported."""
+"""How a process of ours starts, uses cores and memory, and ends."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
+import sys
 
-from .monai_start import keep_torchvision_from_monai
+from .monai_start import lean_monai
 
 #: glibc's <malloc.h>: what is freed at the end of the heap goes back to the system where it is
 #: more than the first; requests above the second are mapped, and always go back.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 #: Bytes that are kept, and the largest threshold for mapping that all versions of glibc take.
 _KEPT, _OLD_LIMIT = 1 << 30, 1 << 25
+#: New objects that may live before Python looks for cycles among them.
+_UNCOLLECTED = 10_000
 
 
 def prepare_process() -> None:
-    """Sets what is quick for training and predicting, unless the environment says otherwise."""
+    """Sets what is quick for training and predicting, unless the environment says otherwise.
+
+    Takes effect where torch and MONAI are yet to be imported.
+    """
     # Threads that spin long while they wait for each other starve the loading processes, and
     # themselves where the machine is shared; threads that sleep at once take most of the time to
     # wake. So they spin shortly. OpenMP reads this once, when torch is imported.
@@ -25,7 +32,20 @@ def prepare_process() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         _keep_freed_memory()
-    keep_torchvision_from_monai()
+    # The libraries' own objects, which never go, are most of what a search for cycles goes through.
+    gc.set_threshold(_UNCOLLECTED)
+    lean_monai()
+
+
+def end_quickly() -> None:
+    """Leaves what the process holds to the system. For a process that is about to exit.
+
+    Python would search all objects of its libraries for cycles first, which takes longer than a
+    prediction. What is registered for the exit is done as ever.
+    """
+    # Triton's bindings (nanobind) complain at the exit of each object of theirs that is left.
+    if "triton._C" not in sys.modules:
+        gc.freeze()
 
 
 def _keep_freed_memory() -> None:

@@ -92,3 +92,31 @@ def test_threads_spin_shortly_unless_the_environment_says_otherwise(
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=kept | settings, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected
+
+
+def ended(*imported: str) -> "subprocess.CompletedProcess[str]":
+    """A process that is prepared, imports these and ends quickly."""
+    program = f"""
+import atexit
+import gc
+from pipeline.process_start import end_quickly, prepare_process
+
+prepare_process()
+import {", ".join(imported)}
+atexit.register(print, "done at the exit")
+end_quickly()
+print(gc.get_freeze_count() > 0)
+"""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def test_an_end_without_a_search_for_cycles_still_does_what_is_registered() -> None:
+    done = ended("json")
+    assert (done.stdout.split("\n"), done.stderr) == (["True", "done at the exit", ""], "")
+
+
+def test_nothing_is_said_of_what_is_left_at_the_end() -> None:
+    pytest.importorskip("triton")
+    done = ended("torch", "triton")
+    assert (done.stdout.split("\n"), done.stderr) == (["False", "done at the exit", ""], "")
