@@ -1,4 +1,4 @@
-"""MONAI's import without libraries that nothing which volclass takes from MONAI needs.
+"""MONAI's import, without libraries that volclass does not need from it.
 
 `import monai` imports all of its modules, and with them libraries for drawings, tables, filters
 and other networks: most of the time in which it is imported. MONAI is ready for each of them to be
@@ -13,24 +13,23 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType
 
-#: What MONAI goes without. torchvision's operators import torch's compiler, too.
+#: What MONAI goes without. torchvision would bring torch's compiler, too.
 KEPT_FROM_MONAI = frozenset(
     ("huggingface_hub", "matplotlib", "pandas", "scipy.signal", "skimage", "sklearn", "torchvision")
 )
-
-
-#: Where MONAI asks whether a library is there, and goes on without it.
-_ASKING = ("monai.utils.module", "monai.utils.jupyter_utils")
+#: Where MONAI asks whether a library is there, and goes on without it. A MONAI that asks elsewhere
+#: finds all, and starts late.
+_ASKERS = ("monai.utils.module", "monai.utils.jupyter_utils")
 
 
 class _LeanMonai(MetaPathFinder):
-    """Finds nothing, and says to MONAI, while it is being imported, that some libraries miss."""
+    """Finds nothing; says that some libraries are missing to MONAI while it is being imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname in KEPT_FROM_MONAI and _is_being_imported("monai") and _importer() in _ASKING:
-            raise ModuleNotFoundError("kept from MONAI, which starts sooner so", name=fullname)
+        if fullname in KEPT_FROM_MONAI and _is_being_imported("monai") and _importer() in _ASKERS:
+            raise ModuleNotFoundError(f"volclass keeps {fullname} from MONAI", name=fullname)
         return None
 
 
@@ -54,8 +53,8 @@ def _importer() -> str:
 def lean_monai() -> None:
     """Makes MONAI's import in this process, if it is yet to come, do without KEPT_FROM_MONAI.
 
-    For processes that are ours alone: MONAI's functions that need one of these, its CSVDataset or
-    KeepLargestConnectedComponent for example, raise OptionalImportError in them.
+    For processes that are ours alone, and those forked from them: what MONAI makes of these
+    libraries (CSVDataset, connected components) raises an error in them, or goes another way.
     """
     if not any(isinstance(finder, _LeanMonai) for finder in sys.meta_path):
         sys.meta_path.insert(0, _LeanMonai())

@@ -15,14 +15,16 @@ from .monai_start import lean_monai
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 #: Bytes that are kept, and the largest threshold for mapping that all versions of glibc take.
 _KEPT, _OLD_LIMIT = 1 << 30, 1 << 25
-#: New objects that may live before Python looks for cycles among them.
+#: Containers that are made and not freed before Python searches them for cycles; by default 700, of
+#: which the libraries' import makes hundreds of thousands.
 _UNCOLLECTED = 10_000
 
 
 def prepare_process() -> None:
-    """Sets what is quick for training and predicting, unless the environment says otherwise.
+    """Sets what is quick for training and predicting.
 
-    Takes effect where torch and MONAI are yet to be imported.
+    What the environment says of threads and memory stays. Threads are to be set before torch is
+    imported, and what MONAI goes without before MONAI is.
     """
     # Threads that spin long while they wait for each other starve the loading processes, and
     # themselves where the machine is shared; threads that sleep at once take most of the time to
@@ -32,7 +34,6 @@ def prepare_process() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         _keep_freed_memory()
-    # The libraries' own objects, which never go, are most of what a search for cycles goes through.
     gc.set_threshold(_UNCOLLECTED)
     lean_monai()
 
@@ -40,10 +41,12 @@ def prepare_process() -> None:
 def end_quickly() -> None:
     """Leaves what the process holds to the system. For a process that is about to exit.
 
-    Python would search all objects of its libraries for cycles first, which takes longer than a
-    prediction. What is registered for the exit is done as ever.
+    Python would search all objects of its libraries for cycles once more. What is registered for
+    the exit is done as ever; a file in a cycle that is still open would not be flushed.
+
+    Does nothing where Triton is loaded, as by an optimizer or by torchvision.
     """
-    # Triton's bindings (nanobind) complain at the exit of each object of theirs that is left.
+    # Its bindings (nanobind) complain at the exit of each object of theirs that is left.
     if "triton._C" not in sys.modules:
         gc.freeze()
 
