@@ -94,7 +94,7 @@ def test_threads_spin_shortly_unless_the_environment_says_otherwise(
     assert done.stdout.strip() == expected
 
 
-def ended(program: str) -> "subprocess.CompletedProcess[str]":
+def ended(program: str) -> subprocess.CompletedProcess[str]:
     """A process of ours that tells at its exit whether it will search for cycles."""
     told = (
         "import atexit, gc\n"
